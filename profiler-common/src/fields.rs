@@ -1,0 +1,137 @@
+//! The one offset table: every field of the kernel and of Postgres that an eBPF program reads, by name.
+//!
+//! rustc emits no CO-RE relocations, so the same property is had at load time: userspace resolves each entry (the kernel's
+//! from BTF, Postgres's from the layout of its major version after a check against live memory), writes the result into
+//! `.rodata`, and the verifier sees constants. An entry that cannot be resolved is [`ABSENT`], and the code that needs it
+//! is dead code to the verifier.
+
+/// Offset of a field that does not exist here.
+pub const ABSENT: u32 = u32::MAX;
+
+/// One named field of a foreign struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name of the entry in the table.
+    pub name: &'static str,
+    /// The C struct or typedef.
+    pub of: &'static str,
+    /// Paths to try in order, members separated by dots (renames across versions).
+    pub paths: &'static [&'static str],
+}
+
+macro_rules! table {
+    ($(#[$doc:meta])* $table:ident, $list:ident { $($(#[$fdoc:meta])* $name:ident: $of:literal, [$($path:literal),+];)+ }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $table { $($(#[$fdoc])* pub $name: u32,)+ }
+
+        /// The entries of the table, in the order of its fields.
+        pub const $list: &[Field] = &[$(Field { name: stringify!($name), of: $of, paths: &[$($path),+] },)+];
+
+        impl $table {
+            /// Nothing is resolved.
+            pub const UNRESOLVED: Self = Self { $($name: ABSENT,)+ };
+
+            /// Asks `offset_of` for each entry in turn.
+            pub fn resolve(mut offset_of: impl FnMut(&Field) -> Option<u32>) -> Self {
+                let mut list = $list.iter();
+                Self { $($name: list.next().and_then(&mut offset_of).unwrap_or(ABSENT),)+ }
+            }
+        }
+    };
+}
+
+table! {
+    /// Byte offsets in kernel structs, from BTF.
+    KernelFields, KERNEL_FIELDS {
+        task_pid: "task_struct", ["pid"];
+        task_tgid: "task_struct", ["tgid"];
+        task_real_parent: "task_struct", ["real_parent"];
+        task_exit_code: "task_struct", ["exit_code"];
+        /// 5.14 renamed it; the low 32 bits are what is read.
+        task_state: "task_struct", ["__state", "state"];
+        /// Cumulative time on a run queue without running, in nanoseconds (`CONFIG_SCHED_INFO`).
+        task_run_delay: "task_struct", ["sched_info.run_delay"];
+        task_files: "task_struct", ["files"];
+        task_mm: "task_struct", ["mm"];
+        mm_arg_start: "mm_struct", ["arg_start"];
+        files_fdt: "files_struct", ["fdt"];
+        fdtable_fd: "fdtable", ["fd"];
+        fdtable_max_fds: "fdtable", ["max_fds"];
+        file_dentry: "file", ["f_path.dentry"];
+        file_flags: "file", ["f_flags"];
+        file_inode: "file", ["f_inode"];
+        inode_mode: "inode", ["i_mode"];
+        dentry_parent: "dentry", ["d_parent"];
+        dentry_name: "dentry", ["d_name.name"];
+        socket_sk: "socket", ["sk"];
+        /// User registers at the kernel entry, x86-64.
+        regs_si: "pt_regs", ["si"];
+        regs_dx: "pt_regs", ["dx"];
+        msghdr_iter_count: "msghdr", ["msg_iter.count"];
+    }
+}
+
+table! {
+    /// Byte offsets in Postgres structs, from the layout of the major version.
+    PgFields, PG_FIELDS {
+        status_state: "PgBackendStatus", ["st_state"];
+        status_pid: "PgBackendStatus", ["st_procpid"];
+        status_database: "PgBackendStatus", ["st_databaseid"];
+        status_user: "PgBackendStatus", ["st_userid"];
+        /// Pointer to the application name.
+        status_appname: "PgBackendStatus", ["st_appname"];
+        /// Pointer to the activity string.
+        status_activity: "PgBackendStatus", ["st_activity_raw", "st_activity"];
+        /// 14 and later.
+        status_query_id: "PgBackendStatus", ["st_query_id"];
+        status_ssl: "PgBackendStatus", ["st_ssl"];
+        /// The wait event before `my_wait_event_info` (14).
+        proc_wait_event: "PGPROC", ["wait_event_info"];
+        proc_pid: "PGPROC", ["pid"];
+        /// 13 to 17 in `Port`.
+        port_database_name: "Port", ["database_name"];
+        port_user_name: "Port", ["user_name"];
+    }
+}
+
+macro_rules! symbols {
+    ($($(#[$doc:meta])* $name:ident: $symbol:literal;)+) => {
+        /// Addresses of Postgres variables in the running process, equal in every child of one postmaster. 0 is "unknown".
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct PgSymbols { $($(#[$doc])* pub $name: u64,)+ }
+
+        /// Entry and symbol names, in the order of [`PgSymbols`].
+        pub const PG_SYMBOLS: &[(&str, &str)] = &[$((stringify!($name), $symbol),)+];
+
+        impl PgSymbols {
+            /// Asks `address_of` for each symbol in turn.
+            pub fn resolve(mut address_of: impl FnMut(&str) -> Option<u64>) -> Self {
+                Self { $($name: address_of($symbol).unwrap_or(0),)+ }
+            }
+        }
+    };
+}
+
+symbols! {
+    /// `char *`: the text of the statement in work, NULL between statements (src/backend/tcop/postgres.c).
+    debug_query_string: "debug_query_string";
+    /// `PgBackendStatus *` of this backend (src/backend/utils/activity/backend_status.c).
+    my_be_entry: "MyBEEntry";
+    /// `uint32 *` to the wait event in shared memory, 14 and later (src/backend/utils/activity/wait_event.c).
+    my_wait_event_info: "my_wait_event_info";
+    /// `PGPROC *` (src/backend/storage/lmgr/proc.c).
+    my_proc: "MyProc";
+    /// `BackendType` (src/backend/utils/init/miscinit.c).
+    my_backend_type: "MyBackendType";
+    /// `bool`: authentication is in progress (src/backend/postmaster/postmaster.c).
+    client_auth_in_progress: "ClientAuthInProgress";
+    /// `Port *` of the client connection (src/backend/utils/init/globals.c).
+    my_proc_port: "MyProcPort";
+    /// `int`: track_activity_query_size (src/backend/utils/activity/backend_status.c).
+    activity_query_size: "pgstat_track_activity_query_size";
+    /// `bool`: track_activities (same file).
+    track_activities: "pgstat_track_activities";
+}

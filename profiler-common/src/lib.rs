@@ -1,0 +1,11 @@
+//! The kernel-to-user interface of pgstrobe.
+//!
+//! Everything that crosses the boundary between the eBPF programs and the loader is defined here once, as plain
+//! integers in `repr(C)` structs whose sizes are asserted. Enumerations are decoded at the edge, by checked
+//! conversions, never transmuted.
+#![no_std]
+
+pub mod fields;
+pub mod ledger;
+pub mod record;
+pub mod state;

@@ -1,0 +1,168 @@
+//! Records of the ring buffer: one per finished statement, and one per rare event.
+//!
+//! Each begins with a [`Header`]; `kind` says which struct follows it in memory.
+
+use crate::ledger::Ledger;
+
+/// [`Statement`].
+pub const KIND_STATEMENT: u32 = 1;
+/// [`Fork`].
+pub const KIND_FORK: u32 = 2;
+/// [`Ready`]: a connection finished authentication and start-up.
+pub const KIND_READY: u32 = 3;
+/// [`Exit`].
+pub const KIND_EXIT: u32 = 4;
+/// [`Text`].
+pub const KIND_TEXT: u32 = 5;
+/// [`Sync`].
+pub const KIND_SYNC: u32 = 6;
+
+/// The statement's answer carried an ErrorResponse.
+pub const STATEMENT_ERROR: u32 = 1;
+/// It started without a new receive: its message was already there with the one before it.
+pub const STATEMENT_PIPELINED: u32 = 1 << 1;
+/// The exchange held more than one Execute (a batch under one Sync).
+pub const STATEMENT_BATCH: u32 = 1 << 2;
+/// The backend ended before it finished the answer.
+pub const STATEMENT_TERMINATED: u32 = 1 << 3;
+/// `class_key` is Postgres's own query id; without it, it is the shape hash of the text.
+pub const STATEMENT_QUERY_ID: u32 = 1 << 4;
+/// It was already running when the profile began; its start is the beginning of the profile.
+pub const STATEMENT_CUT: u32 = 1 << 5;
+/// `ledger` was truncated to [`Statement::SHORT`]: it has no blocked part.
+pub const STATEMENT_SHORT: u32 = 1 << 6;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Header {
+    pub kind: u32,
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// `CLOCK_MONOTONIC` of the event; for a statement or a sync, of its end. Nanoseconds.
+    pub ts_ns: u64,
+}
+
+/// One finished statement with its own ledger.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Statement {
+    pub header: Header,
+    pub start_ns: u64,
+    /// Query id or shape hash (see [`STATEMENT_QUERY_ID`]); 0 when the server shows neither.
+    pub class_key: u64,
+    pub flags: u32,
+    pub _pad: u32,
+    /// Bytes of the answer as sent on the socket (TLS framing included).
+    pub sent_bytes: u64,
+    pub ledger: Ledger,
+}
+
+impl Statement {
+    /// Bytes of a record that leaves out the blocked parts ([`STATEMENT_SHORT`]).
+    pub const SHORT: usize = size_of::<Statement>() - size_of::<[crate::ledger::Part; crate::ledger::PARTS]>();
+}
+
+/// A new process below a postmaster.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Fork {
+    pub header: Header,
+    pub parent: u32,
+    pub _pad: u32,
+}
+
+/// Longest process title taken, in bytes.
+pub const TITLE_LEN: usize = 128;
+
+/// Longest name in Postgres (`NAMEDATALEN`, src/include/pg_config_manual.h), with its terminating zero.
+pub const NAME_LEN: usize = 64;
+
+/// A connection became ready for its first statement.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    pub header: Header,
+    /// When the process was forked, 0 when it was before the profile.
+    pub forked_ns: u64,
+    /// `MyBackendType`, or `u32::MAX` when it could not be read.
+    pub backend_type: u32,
+    pub database: u32,
+    pub user: u32,
+    pub _pad: u32,
+    pub title: [u8; TITLE_LEN],
+    pub database_name: [u8; NAME_LEN],
+    pub user_name: [u8; NAME_LEN],
+    pub application_name: [u8; NAME_LEN],
+}
+
+/// A backend ended.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Exit {
+    pub header: Header,
+    /// Wait status as `wait(2)` would report it: signal in the low seven bits, exit code above bit 8.
+    pub status: u32,
+    /// `MyBackendType` at the exit, `u32::MAX` when it could not be read.
+    pub backend_type: u32,
+    /// The part of its life in the profile that belonged to no statement.
+    pub outside_ns: u64,
+    pub outside: Ledger,
+}
+
+/// Longest statement text taken, in bytes.
+pub const TEXT_LEN: usize = 64 * 1024;
+
+/// The text is the activity string and it was cut at `track_activity_query_size`.
+pub const TEXT_CUT: u32 = 1;
+/// As [`STATEMENT_QUERY_ID`], for `class_key`.
+pub const TEXT_QUERY_ID: u32 = 1 << 1;
+/// The text is the whole string the backend works on, read while the statement ran.
+pub const TEXT_FULL: u32 = 1 << 2;
+
+/// Text of a statement class, sent the first time the class is seen; `len` bytes follow the struct.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Text {
+    pub header: Header,
+    pub class_key: u64,
+    pub flags: u32,
+    pub len: u32,
+}
+
+/// Path components taken of a file, from the leaf upward.
+pub const PATH_PARTS: usize = 6;
+/// Bytes of one path component.
+pub const PATH_PART_LEN: usize = 64;
+
+/// [`Sync::syscall`]: which call synchronised the file.
+pub const SYNC_FSYNC: u32 = 0;
+pub const SYNC_FDATASYNC: u32 = 1;
+pub const SYNC_FILE_RANGE: u32 = 2;
+pub const SYNC_MSYNC: u32 = 3;
+/// A write to a file opened with `O_SYNC` or `O_DSYNC`.
+pub const SYNC_WRITE: u32 = 4;
+
+/// One call that makes data durable.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Sync {
+    pub header: Header,
+    pub duration_ns: u64,
+    pub syscall: u32,
+    /// What the call returned: negative is `-errno`.
+    pub ret: i32,
+    /// `MyBackendType`, or `u32::MAX` when it could not be read.
+    pub backend_type: u32,
+    /// `S_IFMT` bits of the file's mode, 0 when unknown.
+    pub file_mode: u32,
+    /// Names from the file upward to the root, zero-terminated; an empty one ends the path.
+    pub path: [[u8; PATH_PART_LEN]; PATH_PARTS],
+}
+
+const _: () = assert!(size_of::<Header>() == 16);
+const _: () = assert!(size_of::<Statement>() == 48 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Fork>() == 24);
+const _: () = assert!(size_of::<Ready>() == 40 + TITLE_LEN + 3 * NAME_LEN);
+const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Text>() == 32);
+const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

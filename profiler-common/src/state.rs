@@ -1,0 +1,177 @@
+//! What the kernel side keeps per backend, and the settings it runs with.
+
+use crate::{
+    fields::{KernelFields, PgFields, PgSymbols},
+    ledger::Ledger,
+};
+
+/// Where statement boundaries come from ([`Settings::boundary`]).
+pub const BOUNDARY_SOCKET: u32 = 0;
+/// Function entries open and split statements; the answer's last byte still closes them.
+pub const BOUNDARY_UPROBE: u32 = 1;
+
+/// Fixed for the life of a load: lives in `.rodata`, so that the verifier removes what does not apply.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub kernel: KernelFields,
+    pub pg: PgFields,
+    pub boundary: u32,
+    /// `track_activity_query_size`: longest activity string with its terminating zero, in bytes.
+    pub activity_size: u32,
+    /// 1 when sleeps are split by wait event.
+    pub wait_events: u32,
+    /// `MyBackendType` values of this version: client backend, walsender.
+    pub backend_type_client: u32,
+    pub backend_type_walsender: u32,
+    /// 1 where `bpf_get_current_task_btf` and `bpf_task_pt_regs` exist.
+    pub task_btf: u32,
+    /// `STATE_RUNNING` of this version.
+    pub state_running: u32,
+    pub _pad: u32,
+}
+
+impl Settings {
+    pub const UNRESOLVED: Self = Self {
+        kernel: KernelFields::UNRESOLVED,
+        pg: PgFields::UNRESOLVED,
+        boundary: BOUNDARY_SOCKET,
+        activity_size: 1024,
+        wait_events: 1,
+        backend_type_client: u32::MAX,
+        backend_type_walsender: u32::MAX,
+        task_btf: 0,
+        state_running: u32::MAX,
+        _pad: 0,
+    };
+}
+
+/// Changes when the postmaster is replaced; lives in an array map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    pub postmaster: u32,
+    pub _pad: u32,
+    pub symbols: PgSymbols,
+}
+
+/// The backend is between fork and its first ReadyForQuery.
+pub const BACKEND_STARTING: u32 = 1;
+/// A statement is open.
+pub const BACKEND_OPEN: u32 = 1 << 1;
+/// It slept in, or asked for, its next message since the last answer: a send now is not an answer.
+pub const BACKEND_ASKED: u32 = 1 << 2;
+/// It left the CPU and has not come back.
+pub const BACKEND_OFF: u32 = 1 << 3;
+/// The open statement was running when the profile began.
+pub const BACKEND_CUT: u32 = 1 << 4;
+/// The answer may be over, but its last buffer was a full one: the next receive decides.
+pub const BACKEND_MAYBE_DONE: u32 = 1 << 5;
+/// The open exchange held more than one Execute.
+pub const BACKEND_BATCH: u32 = 1 << 6;
+/// With the uprobe boundary: the open statement has been executed; the next entry begins another.
+pub const BACKEND_EXECUTED: u32 = 1 << 7;
+/// With the uprobe boundary: a simple query, which may hold several executions.
+pub const BACKEND_SIMPLE: u32 = 1 << 8;
+
+/// Its last departure from the CPU was a sleep, not a preemption.
+pub const BACKEND_SLEPT: u32 = 1 << 9;
+/// The open statement's message came together with the one before.
+pub const BACKEND_PIPELINED: u32 = 1 << 10;
+
+/// State of one backend process, the value of the `BACKENDS` map. Times are `CLOCK_MONOTONIC` in nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    pub flags: u32,
+    /// `wait_event_info` at the last departure from the CPU.
+    pub wait_event_info: u32,
+    /// When the process was forked, 0 when before the profile.
+    pub forked_ns: u64,
+    /// When accounting began: the fork, or the beginning of the profile.
+    pub since_ns: u64,
+    /// Start of the open statement.
+    pub start_ns: u64,
+    /// End of the last statement.
+    pub end_ns: u64,
+    /// Last departure from the CPU.
+    pub off_ns: u64,
+    /// Last arrival on the CPU.
+    pub on_ns: u64,
+    /// When the last sleep ended (the wake-up, not the arrival on the CPU).
+    pub woken_ns: u64,
+    /// `sched_info.run_delay` up to which the ledger is settled.
+    pub run_delay_ns: u64,
+    /// Time off the CPU that is not yet split into blocked and runnable; 0 when settled.
+    pub away_ns: u64,
+    /// The client's socket (its `struct sock`, or file descriptor + 1 with the syscall hooks), 0 while unknown.
+    pub sock: u64,
+    /// `MyBEEntry`, the activity string and the wait event of this process, read once it is past start-up.
+    pub status: u64,
+    pub activity: u64,
+    pub wait_event: u64,
+    /// Last send: time, user buffer and bytes; bytes of the one before.
+    pub sent_ns: u64,
+    pub sent_buf: u64,
+    pub sent_len: u32,
+    pub sent_before: u32,
+    /// Bytes sent for the open statement.
+    pub sent_bytes: u64,
+    /// Wall time of the closed statements, to tell the time outside them.
+    pub inside_ns: u64,
+    /// Statements closed.
+    pub statements: u64,
+    /// Synchronising call under way: its beginning (0: none), its `struct file`, and which it is.
+    pub sync_ns: u64,
+    pub sync_file: u64,
+    pub sync_call: u32,
+    /// With the syscall hooks: descriptor of the send or receive under way.
+    pub call_fd: u32,
+    /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
+    pub backend_type: u32,
+    pub _pad: u32,
+    /// With the syscall hooks: its buffer and length.
+    pub call_buf: u64,
+    pub call_len: u64,
+    /// Ledger of the open statement.
+    pub inside: Ledger,
+    /// Ledger of the time outside statements.
+    pub outside: Ledger,
+}
+
+const _: () = assert!(size_of::<Backend>() == 26 * 8 + 2 * size_of::<Ledger>());
+
+/// Programs whose hits are counted; index into the per-CPU `HITS` counters.
+pub const HIT_SWITCH: u32 = 0;
+pub const HIT_RECEIVE: u32 = 1;
+pub const HIT_SEND: u32 = 2;
+pub const HIT_FORK: u32 = 3;
+pub const HIT_EXIT: u32 = 4;
+pub const HIT_SYNC: u32 = 5;
+pub const HIT_ENTRY: u32 = 6;
+pub const HIT_SAMPLE: u32 = 7;
+pub const HIT_KINDS: u32 = 8;
+
+/// What can be lost on the kernel side; index into the per-CPU `LOST` counters.
+pub const LOST_RING_FULL: u32 = 0;
+/// A backend found no room in the `BACKENDS` map.
+pub const LOST_BACKENDS_FULL: u32 = 1;
+/// A read of a backend's memory failed.
+pub const LOST_READ_FAILED: u32 = 2;
+/// A text found no room in the ring buffer; it is sent again at the next sight of its class.
+pub const LOST_TEXT: u32 = 3;
+/// A file's name could not be read.
+pub const LOST_FILE_NAME: u32 = 4;
+pub const LOST_REASONS: u32 = 5;
+
+/// Names of the reasons above, in their order, as the report shows them.
+pub const LOST_NAMES: [&str; LOST_REASONS as usize] =
+    ["ring_buffer_full", "backends_map_full", "memory_read_failed", "text_ring_full", "file_name_unread"];
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
+    unsafe impl aya::Pod for super::Settings {}
+    unsafe impl aya::Pod for super::Target {}
+    unsafe impl aya::Pod for super::Backend {}
+}

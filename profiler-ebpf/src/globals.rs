@@ -1,0 +1,112 @@
+//! Maps and load-time settings.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use pgstrobe_common::{
+    record::TEXT_LEN,
+    state::{Backend, HIT_KINDS, LOST_REASONS, Settings, Target},
+};
+
+/// Written by the loader before the load; frozen, so that the verifier sees constants.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::UNRESOLVED;
+
+/// Reads one entry of the settings.
+macro_rules! setting {
+    ($($field:ident).+) => {
+        $crate::globals::constant(&$crate::globals::settings().$($field).+)
+    };
+}
+pub(crate) use setting;
+
+/// Volatile, so that the compiler does not take the unresolved value for granted.
+#[inline(always)]
+pub fn constant<T: Copy>(field: &'static T) -> T {
+    // SAFETY: a reference is readable.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+#[inline(always)]
+pub const fn settings() -> &'static Settings {
+    &SETTINGS
+}
+
+/// Backends one profile can follow; the design bound is 10,000.
+#[map]
+pub static BACKENDS: HashMap<u32, Backend> = HashMap::with_max_entries(16_384, 0);
+
+/// A backend's state at its fork; too large for the stack.
+#[map]
+pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(1, 0);
+
+/// The one cluster under profile.
+#[map]
+pub static TARGET: Array<Target> = Array::with_max_entries(1, 0);
+
+/// Statement classes whose text was sent: [`TEXT_KNOWN`] or [`TEXT_WANTED`].
+#[map]
+pub static CLASSES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The class's text is in userspace.
+pub const TEXT_KNOWN: u32 = 1;
+/// Only a cut text is: the whole one is wanted, and taken from a backend at work.
+pub const TEXT_WANTED: u32 = 2;
+
+/// How many classes are at [`TEXT_WANTED`].
+#[map]
+pub static WANTED: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_REASONS, 0);
+
+#[map]
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(HIT_KINDS, 0);
+
+/// 4 MiB: half a second of statements at 40,000 a second. The loader may set another size.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// A text on its way to the ring buffer: a `Text` record and its bytes.
+#[repr(C)]
+pub struct TextBuffer {
+    pub record: pgstrobe_common::record::Text,
+    pub bytes: [u8; TEXT_LEN],
+}
+
+/// Two buffers per CPU: one for programs that run with preemption off, one for the sampler, which interrupts them. A
+/// per-CPU map would be the natural form, but its values end at 32 KiB. The loader sets the number of entries.
+#[map]
+pub static TEXTS: Array<TextBuffer> = Array::with_max_entries(2, 0);
+
+/// This CPU's buffer of a kind: 0, or 1 for the sampler.
+#[inline(always)]
+pub fn text_buffer(kind: u32) -> Option<&'static mut TextBuffer> {
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
+    // SAFETY: preemption is off in all programs that ask for kind 0, and the sampler does not nest.
+    TEXTS.get_ptr_mut(cpu * 2 + kind).map(|buffer| unsafe { &mut *buffer })
+}
+
+#[inline(always)]
+pub fn hit(kind: u32) {
+    if let Some(n) = HITS.get_ptr_mut(kind) {
+        // SAFETY: a per-CPU slot.
+        unsafe { *n += 1 };
+    }
+}
+
+#[inline(always)]
+pub fn lost(reason: u32) {
+    if let Some(n) = LOST.get_ptr_mut(reason) {
+        // SAFETY: a per-CPU slot.
+        unsafe { *n += 1 };
+    }
+}
+
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_ns() }
+}

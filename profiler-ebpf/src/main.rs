@@ -1,0 +1,28 @@
+//! The eBPF side of pgstrobe: an index of its parts.
+//!
+//! Hooks live in `probes/`, one file a probe; they find the backend ([`targets`]), and hand it to the statement
+//! boundary ([`statement`]) or the ledger ([`ledger`]). Foreign memory is read only by [`kernel`] and [`postgres`].
+#![no_std]
+#![no_main]
+
+mod emit;
+mod globals;
+mod kernel;
+mod ledger;
+mod postgres;
+mod probes;
+mod shape;
+mod statement;
+mod targets;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // No program here can panic: the verifier would refuse the call.
+    loop {}
+}
+
+/// The kernel's tracing helpers are for GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

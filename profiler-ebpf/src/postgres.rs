@@ -1,0 +1,135 @@
+//! Typed readers of a backend's own memory. The backend is always the current task.
+
+use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str};
+use pgstrobe_common::{
+    fields::{ABSENT, PgSymbols},
+    state::{BACKEND_STARTING, Backend, LOST_READ_FAILED},
+};
+
+use crate::globals::{TARGET, lost, setting};
+
+/// Reads user memory; a failure is counted.
+#[inline(always)]
+pub fn read<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    match unsafe { bpf_probe_read_user(address as *const T) } {
+        Ok(value) => Some(value),
+        Err(_) => {
+            lost(LOST_READ_FAILED);
+            None
+        }
+    }
+}
+
+/// Reads user memory at an address that may be unknown (0).
+#[inline(always)]
+fn read_at<T: Copy>(address: u64) -> Option<T> {
+    if address == 0 { None } else { read(address) }
+}
+
+#[inline(always)]
+pub fn symbols() -> Option<&'static PgSymbols> {
+    TARGET.get(0).map(|target| &target.symbols)
+}
+
+/// The text in work: 0 between statements; `None` when it cannot be known.
+#[inline(always)]
+pub fn query_in_work() -> Option<u64> {
+    read_at(symbols()?.debug_query_string)
+}
+
+/// `true` while the client is being authenticated, and when that cannot be known.
+#[inline(always)]
+pub fn authenticating() -> bool {
+    match symbols() {
+        Some(symbols) => read_at::<u8>(symbols.client_auth_in_progress).is_none_or(|value| value != 0),
+        None => true,
+    }
+}
+
+/// `MyBackendType`, or `u32::MAX`.
+#[inline(always)]
+pub fn backend_type() -> u32 {
+    symbols().and_then(|symbols| read_at(symbols.my_backend_type)).unwrap_or(u32::MAX)
+}
+
+/// `MyBEEntry`, kept in the backend's state once it is past start-up.
+#[inline(always)]
+pub fn status(b: &mut Backend) -> u64 {
+    if b.status == 0
+        && let Some(symbols) = symbols()
+    {
+        let status = read_at(symbols.my_be_entry).unwrap_or(0);
+        if b.flags & BACKEND_STARTING != 0 {
+            return status;
+        }
+        b.status = status;
+    }
+    b.status
+}
+
+/// A 32- or 64-bit field of `PgBackendStatus`.
+#[inline(always)]
+pub fn status_field<T: Copy>(b: &mut Backend, offset: u32) -> Option<T> {
+    if offset == ABSENT {
+        return None;
+    }
+    let status = status(b);
+    if status == 0 { None } else { read(status + offset as u64) }
+}
+
+/// Address of the activity string.
+#[inline(always)]
+pub fn activity(b: &mut Backend) -> u64 {
+    if b.activity == 0 {
+        b.activity = status_field(b, setting!(pg.status_activity)).unwrap_or(0);
+    }
+    b.activity
+}
+
+/// What the backend says it waits for; 0 is nothing, and also what cannot be read.
+#[inline(always)]
+pub fn wait_event(b: &mut Backend) -> u32 {
+    if setting!(wait_events) == 0 {
+        return 0;
+    }
+    let mut address = b.wait_event;
+    if address == 0 {
+        let Some(symbols) = symbols() else { return 0 };
+        if symbols.my_wait_event_info != 0 {
+            address = read_at(symbols.my_wait_event_info).unwrap_or(0);
+        } else if setting!(pg.proc_wait_event) != ABSENT {
+            let proc: u64 = read_at(symbols.my_proc).unwrap_or(0);
+            if proc != 0 {
+                address = proc + setting!(pg.proc_wait_event) as u64;
+            }
+        }
+        if b.flags & BACKEND_STARTING == 0 {
+            b.wait_event = address;
+        }
+    }
+    read_at(address).unwrap_or(0)
+}
+
+/// Copies a zero-terminated string; returns its length without the zero, 0 when it cannot be read.
+#[inline(always)]
+pub fn string<const N: usize>(address: u64, into: &mut [u8; N]) -> usize {
+    if address == 0 {
+        into[0] = 0;
+        return 0;
+    }
+    // SAFETY: the helper checks the address and writes at most N bytes.
+    let n = unsafe { bpf_probe_read_user_str(into.as_mut_ptr().cast(), N as u32, address as *const _) };
+    if n <= 0 {
+        into[0] = 0;
+        return 0;
+    }
+    (n as usize - 1).min(N - 1)
+}
+
+/// Copies the string a pointer field of a struct points to.
+#[inline(always)]
+pub fn string_field<const N: usize>(base: u64, offset: u32, into: &mut [u8; N]) {
+    let address = if offset == ABSENT || base == 0 { 0 } else { read(base + offset as u64).unwrap_or(0) };
+    string(address, into);
+}

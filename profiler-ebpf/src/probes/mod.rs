@@ -1,0 +1,9 @@
+//! One file a probe: its hooks, and nothing else.
+mod entry;
+mod process;
+mod sampler;
+mod schedule;
+mod socket;
+mod socket_fexit;
+mod socket_syscall;
+mod sync;

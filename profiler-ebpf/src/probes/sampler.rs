@@ -1,0 +1,15 @@
+//! A slow timer per CPU that catches backends at work, for texts longer than the server shows.
+
+use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
+use pgstrobe_common::state::HIT_SAMPLE;
+
+use crate::{globals::hit, statement, targets};
+
+#[perf_event]
+pub fn sampler(_ctx: PerfEventContext) -> u32 {
+    hit(HIT_SAMPLE);
+    if let Some((pid, b)) = targets::current() {
+        statement::capture(pid, b, 1);
+    }
+    0
+}

@@ -1,0 +1,34 @@
+//! Statement boundary by socket where the tracepoints do not exist: `fexit` of the socket calls.
+
+use aya_ebpf::{macros::fexit, programs::FExitContext};
+use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+
+use crate::{globals::hit, kernel, statement, targets};
+
+const MSG_PEEK: u32 = 2;
+
+/// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)` (net/socket.c).
+#[fexit(function = "sock_recvmsg")]
+pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
+    hit(HIT_RECEIVE);
+    if ctx.arg::<u32>(2) & MSG_PEEK == 0
+        && let Some((pid, b)) = targets::current()
+    {
+        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(3) as i64, kernel::current_buffer());
+    }
+    0
+}
+
+/// `int sock_sendmsg(struct socket *sock, struct msghdr *msg)` (net/socket.c; the loader may attach it to a later name).
+#[fexit(function = "sock_sendmsg")]
+pub fn sock_sendmsg(ctx: FExitContext) -> i32 {
+    hit(HIT_SEND);
+    let ret = ctx.arg::<i32>(2);
+    if ret > 0
+        && let Some((pid, b)) = targets::current()
+    {
+        let (buffer, len) = kernel::current_buffer().unwrap_or((0, ret as u64));
+        statement::sent(pid, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len);
+    }
+    0
+}

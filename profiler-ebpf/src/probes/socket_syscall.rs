@@ -1,0 +1,64 @@
+//! Statement boundary by system call: the last resort, on every kernel with tracefs.
+//!
+//! Postgres talks to its client through `recv` and `send`, which are `recvfrom` and `sendto` to the kernel. The socket is
+//! told by its descriptor.
+
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
+use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+
+use crate::{globals::hit, statement, targets};
+
+/// Offset of the arguments, and of the result, in the system-call tracepoints (their `format` files).
+const ARGUMENTS: usize = 16;
+
+#[inline(always)]
+fn argument(ctx: &TracePointContext, n: usize) -> u64 {
+    // SAFETY: within the context of a system-call tracepoint.
+    unsafe { *ctx.as_ptr().cast::<u8>().add(ARGUMENTS + 8 * n).cast::<u64>() }
+}
+
+#[inline(always)]
+fn enter(ctx: &TracePointContext) {
+    if let Some((_, b)) = targets::current() {
+        b.call_fd = argument(ctx, 0) as u32;
+        b.call_buf = argument(ctx, 1);
+        b.call_len = argument(ctx, 2);
+    }
+}
+
+#[tracepoint]
+pub fn sys_enter_recvfrom(ctx: TracePointContext) -> u32 {
+    enter(&ctx);
+    0
+}
+
+#[tracepoint]
+pub fn sys_enter_sendto(ctx: TracePointContext) -> u32 {
+    enter(&ctx);
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
+    hit(HIT_RECEIVE);
+    if let Some((pid, b)) = targets::current()
+        && b.call_len != 0
+    {
+        let buffer = Some((b.call_buf, b.call_len));
+        statement::received(pid, b, b.call_fd as u64 + 1, argument(&ctx, 0) as i64, buffer);
+    }
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
+    hit(HIT_SEND);
+    let ret = argument(&ctx, 0) as i64;
+    if ret > 0
+        && let Some((pid, b)) = targets::current()
+        && b.call_len != 0
+    {
+        statement::sent(pid, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len);
+    }
+    0
+}

@@ -1,0 +1,98 @@
+//! Calls that make data durable: how long, by whom, on which file.
+//!
+//! The file's name is read in the kernel while the call is under way, so it is the name of that moment: a WAL segment is
+//! recycled under a new name, and a descriptor means another file in another process.
+
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
+use pgstrobe_common::{
+    record::{Header, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE, Sync},
+    state::{HIT_SYNC, LOST_FILE_NAME, LOST_RING_FULL},
+};
+
+use crate::{
+    globals::{RING, hit, lost, now},
+    kernel::{self, File},
+    postgres, targets,
+};
+
+/// `O_DSYNC`, which `O_SYNC` includes (include/uapi/asm-generic/fcntl.h).
+const O_DSYNC: u32 = 0o10000;
+
+/// Offset of the arguments, and of the result, in the system-call tracepoints (their `format` files).
+const ARGUMENTS: usize = 16;
+
+#[inline(always)]
+fn first(ctx: &TracePointContext) -> u64 {
+    // SAFETY: within the context of a system-call tracepoint.
+    unsafe { *ctx.as_ptr().cast::<u8>().add(ARGUMENTS).cast::<u64>() }
+}
+
+#[inline(always)]
+fn enter(ctx: &TracePointContext, call: u32) -> u32 {
+    hit(HIT_SYNC);
+    let Some((_, b)) = targets::current() else { return 0 };
+    let file = if call == SYNC_MSYNC { None } else { kernel::current_file(first(ctx) as u32) };
+    if call == SYNC_WRITE && file.is_none_or(|file| file.flags() & O_DSYNC == 0) {
+        return 0;
+    }
+    b.sync_file = file.map_or(0, |file| file.0);
+    b.sync_call = call;
+    b.sync_ns = now();
+    0
+}
+
+#[inline(always)]
+fn exit(ctx: &TracePointContext) -> u32 {
+    hit(HIT_SYNC);
+    let Some((pid, b)) = targets::current() else { return 0 };
+    if b.sync_ns == 0 {
+        return 0;
+    }
+    let now = now();
+    let began = b.sync_ns;
+    b.sync_ns = 0;
+    let Some(mut entry) = RING.reserve::<Sync>(0) else {
+        lost(LOST_RING_FULL);
+        return 0;
+    };
+    // SAFETY: every field is written; unread path parts begin with a zero.
+    unsafe {
+        let sync = &mut *entry.as_mut_ptr();
+        sync.header = Header { kind: KIND_SYNC, pid, ts_ns: now };
+        sync.duration_ns = now - began;
+        sync.syscall = b.sync_call;
+        sync.ret = first(ctx) as i32;
+        sync.backend_type = postgres::backend_type();
+        sync.file_mode = File(b.sync_file).mode();
+        if !File(b.sync_file).path(&mut sync.path) && b.sync_call != SYNC_MSYNC {
+            lost(LOST_FILE_NAME);
+        }
+    }
+    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    0
+}
+
+macro_rules! calls {
+    ($($enter:ident, $exit:ident: $call:expr;)+) => {$(
+        #[tracepoint]
+        pub fn $enter(ctx: TracePointContext) -> u32 {
+            enter(&ctx, $call)
+        }
+
+        #[tracepoint]
+        pub fn $exit(ctx: TracePointContext) -> u32 {
+            exit(&ctx)
+        }
+    )+};
+}
+
+calls! {
+    sys_enter_fsync, sys_exit_fsync: SYNC_FSYNC;
+    sys_enter_fdatasync, sys_exit_fdatasync: SYNC_FDATASYNC;
+    sys_enter_sync_file_range, sys_exit_sync_file_range: SYNC_FILE_RANGE;
+    sys_enter_msync, sys_exit_msync: SYNC_MSYNC;
+    sys_enter_pwrite64, sys_exit_pwrite64: SYNC_WRITE;
+    sys_enter_write, sys_exit_write: SYNC_WRITE;
+    sys_enter_pwritev, sys_exit_pwritev: SYNC_WRITE;
+    sys_enter_writev, sys_exit_writev: SYNC_WRITE;
+}

@@ -1,0 +1,384 @@
+//! Where a statement begins and ends.
+//!
+//! It begins with data on the client's socket (or, with the uprobe boundary, at the entry of a named function) and ends
+//! with the last byte of its answer. The backend's own memory says that the answer is the last: `debug_query_string` is
+//! NULL again when ReadyForQuery, or the answer to a Flush, leaves. COPY FROM STDIN answers first and then waits for the
+//! client, but its text is still set, so that wait stays inside.
+
+use pgstrobe_common::{
+    record::{
+        Header, KIND_READY, NAME_LEN, Ready, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
+        STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, TITLE_LEN,
+    },
+    state::{
+        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_MAYBE_DONE, BACKEND_OPEN,
+        BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend,
+    },
+};
+
+use crate::{
+    emit,
+    globals::{CLASSES, RING, TEXT_WANTED, TextBuffer, WANTED, lost, now, setting, text_buffer},
+    kernel, ledger, postgres, shape,
+};
+
+/// Postgres sends in buffers of this size (`PQ_SEND_BUFFER_SIZE`, src/backend/libpq/pqcomm.c); a shorter send ends what it
+/// had to say.
+const SEND_BUFFER: u32 = 8192;
+
+/// Bytes of a ReadyForQuery message: type, length, transaction status (protocol 3.0).
+const READY_LEN: u32 = 6;
+
+const OPEN_FLAGS: u32 = BACKEND_OPEN
+    | BACKEND_CUT
+    | BACKEND_MAYBE_DONE
+    | BACKEND_BATCH
+    | BACKEND_EXECUTED
+    | BACKEND_SIMPLE
+    | BACKEND_PIPELINED;
+
+/// Data on the client's socket, or an attempt to get some (`ret <= 0`).
+#[inline(always)]
+pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: Option<(u64, u64)>) {
+    if b.sock != 0 && b.sock != sock {
+        return;
+    }
+    if b.flags & BACKEND_MAYBE_DONE != 0 {
+        close(pid, b, b.sent_ns, 0);
+    }
+    if b.flags & BACKEND_OPEN != 0 {
+        return;
+    }
+    if b.flags & BACKEND_STARTING != 0 {
+        b.sock = sock;
+        if b.sent_ns == 0 || postgres::authenticating() {
+            return;
+        }
+        ready(pid, b);
+    }
+    if ret <= 0 {
+        b.flags |= BACKEND_ASKED;
+        return;
+    }
+    if setting!(boundary) == BOUNDARY_UPROBE {
+        b.sock = sock;
+        return;
+    }
+    if b.sock == 0 {
+        // Found running: only a backend between statements reads its next message here.
+        if postgres::query_in_work() != Some(0) {
+            return;
+        }
+        b.sock = sock;
+    }
+    let now = now();
+    ledger::settle(b, kernel::current_run_delay());
+    // The message arrived when it woke the backend, which then may have waited for a CPU.
+    let arrived = b.woken_ns;
+    let start = if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns { arrived } else { now };
+    open(b, start);
+    if start == arrived {
+        let waited = b.on_ns - arrived;
+        b.inside.runnable_ns = waited;
+        b.outside.runnable_ns = b.outside.runnable_ns.saturating_sub(waited);
+    }
+    if let Some((address, _)) = buffer
+        && executions(address, ret as u64) > 1
+    {
+        b.flags |= BACKEND_BATCH;
+    }
+}
+
+/// Bytes on their way to the client. `complete` is whether the call sent all it was given.
+#[inline(always)]
+pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool) {
+    if b.sock != sock {
+        return;
+    }
+    let now = now();
+    b.sent_before = b.sent_len;
+    b.sent_len = len;
+    b.sent_buf = buffer;
+    b.sent_ns = now;
+    if b.flags & BACKEND_STARTING != 0 {
+        return;
+    }
+    if b.flags & BACKEND_OPEN == 0 {
+        // After an ask for the next message this is a notification or a farewell. A lone ReadyForQuery ends an answer
+        // that was already counted (an error outside a statement, a Flush followed by Sync).
+        if b.flags & BACKEND_ASKED != 0 || len == READY_LEN || setting!(boundary) == BOUNDARY_UPROBE {
+            return;
+        }
+        open(b, b.end_ns);
+        b.sent_len = len;
+        b.flags |= BACKEND_PIPELINED;
+    }
+    b.sent_bytes += len as u64;
+    if !complete {
+        return;
+    }
+    match postgres::query_in_work() {
+        Some(0) => {}
+        _ => return,
+    }
+    if len >= SEND_BUFFER && !ends_ready(buffer, len) {
+        // A full buffer: the rest may follow. The next send or receive decides.
+        b.flags |= BACKEND_MAYBE_DONE;
+        return;
+    }
+    close(pid, b, now, 0);
+}
+
+/// With the uprobe boundary: a function of the message loop was entered.
+#[inline(always)]
+pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
+    if b.flags & BACKEND_STARTING != 0 {
+        return;
+    }
+    let now = now();
+    if b.flags & BACKEND_OPEN != 0 {
+        let another = match entry {
+            Entry::Simple => true,
+            Entry::Parse | Entry::Bind => b.flags & BACKEND_EXECUTED != 0,
+            Entry::Execute => false,
+        };
+        if another && b.flags & BACKEND_SIMPLE == 0 {
+            close(pid, b, now, 0);
+        }
+    }
+    if b.flags & BACKEND_OPEN == 0 {
+        ledger::settle(b, kernel::current_run_delay());
+        open(b, now);
+    }
+    match entry {
+        Entry::Simple => b.flags |= BACKEND_SIMPLE,
+        Entry::Execute => b.flags |= BACKEND_EXECUTED,
+        Entry::Parse | Entry::Bind => {}
+    }
+}
+
+/// The message of the frontend a named function serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    Simple,
+    Parse,
+    Bind,
+    Execute,
+}
+
+#[inline(always)]
+fn open(b: &mut Backend, start: u64) {
+    b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED)) | BACKEND_OPEN;
+    b.start_ns = start;
+    b.sent_len = 0;
+    b.sent_before = 0;
+    b.sent_bytes = 0;
+}
+
+/// Closes the open statement and sends its record. `flags` are added to those found here.
+#[inline(always)]
+pub fn close(pid: u32, b: &mut Backend, end: u64, flags: u32) {
+    ledger::settle(b, kernel::current_run_delay());
+    let mut flags = flags;
+    if b.flags & BACKEND_CUT != 0 {
+        flags |= STATEMENT_CUT;
+    }
+    if b.flags & BACKEND_BATCH != 0 {
+        flags |= STATEMENT_BATCH;
+    }
+    if b.flags & BACKEND_PIPELINED != 0 {
+        flags |= STATEMENT_PIPELINED;
+    }
+    if failed(b) {
+        flags |= STATEMENT_ERROR;
+    }
+    let class_key = class(pid, b, &mut flags);
+    finish(pid, b, end, class_key, flags);
+}
+
+/// Sends the record of the open statement and forgets it.
+#[inline(always)]
+pub fn finish(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+    emit::statement(pid, b, end, class_key, flags);
+    b.inside_ns += end.saturating_sub(b.start_ns);
+    b.statements += 1;
+    forget(b, end);
+}
+
+/// Leaves the open statement without a record.
+#[inline(always)]
+pub fn forget(b: &mut Backend, end: u64) {
+    b.end_ns = end;
+    b.flags &= !OPEN_FLAGS;
+    // Only what was used is written again; most statements never sleep.
+    b.inside.runnable_ns = 0;
+    b.inside.switches = 0;
+    if b.inside.parts[0].count != 0 {
+        b.inside = Default::default();
+    }
+}
+
+/// The key of the class the backend's last statement belongs to; sends its text when that is new.
+#[inline(always)]
+fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
+    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    // SAFETY: the map is read only.
+    if id != 0 && unsafe { CLASSES.get(id) }.is_some() {
+        *flags |= STATEMENT_QUERY_ID;
+        return id;
+    }
+    let address = postgres::activity(b);
+    let Some(buffer) = text_buffer(0) else { return id };
+    let len = postgres::string(address, &mut buffer.bytes) as u32;
+    let mut text_flags = 0;
+    let key = if id != 0 {
+        *flags |= STATEMENT_QUERY_ID;
+        text_flags |= TEXT_QUERY_ID;
+        id
+    } else {
+        if len == 0 {
+            return 0;
+        }
+        let key = shape_of(buffer, len as usize);
+        // SAFETY: the map is read only.
+        if unsafe { CLASSES.get(key) }.is_some() {
+            return key;
+        }
+        key
+    };
+    // A multi-byte character at the cut costs up to three bytes.
+    if len + 4 >= setting!(activity_size) {
+        text_flags |= TEXT_CUT;
+    }
+    emit::text(buffer, pid, key, text_flags, len);
+    key
+}
+
+#[inline(never)]
+fn shape_of(buffer: &TextBuffer, len: usize) -> u64 {
+    // SAFETY: a text buffer is larger than what the shape looks at.
+    let text = unsafe { &*buffer.bytes.as_ptr().cast::<[u8; shape::LEN]>() };
+    shape::shape(text, len)
+}
+
+/// Takes the whole text of the statement in work, if its class is one of which only a cut text is known.
+#[inline(always)]
+pub fn capture(pid: u32, b: &mut Backend, slot: u32) {
+    if b.flags & BACKEND_OPEN == 0 || WANTED.get(0).is_none_or(|wanted| *wanted == 0) {
+        return;
+    }
+    let Some(buffer) = text_buffer(slot) else { return };
+    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    let mut flags = TEXT_FULL;
+    let key = if id != 0 {
+        flags |= TEXT_QUERY_ID;
+        id
+    } else {
+        let address = postgres::activity(b);
+        let len = postgres::string(address, &mut buffer.bytes);
+        if len == 0 {
+            return;
+        }
+        shape_of(buffer, len)
+    };
+    // SAFETY: the map is read only.
+    if unsafe { CLASSES.get(key) }.copied() != Some(TEXT_WANTED) {
+        return;
+    }
+    let address = postgres::query_in_work().unwrap_or(0);
+    let len = postgres::string(address, &mut buffer.bytes) as u32;
+    if len != 0 {
+        emit::text(buffer, pid, key, flags, len);
+    }
+}
+
+/// Whether the answer ended in an ErrorResponse. The server flushes an error by itself, so the ReadyForQuery that follows
+/// is alone in its buffer, and the send before it ended in the two zero bytes that end an ErrorResponse.
+#[inline(always)]
+fn failed(b: &Backend) -> bool {
+    const TLS_RECORD: [u32; 4] = [21, 22, 29, 37];
+    if b.sent_before < 20 || b.sent_len > READY_LEN + 37 {
+        return false;
+    }
+    if b.sent_len == READY_LEN {
+        let tail: u16 = match b.sent_buf {
+            0 => 0,
+            address => postgres::read(address + b.sent_before as u64 - 2).unwrap_or(1),
+        };
+        return tail == 0;
+    }
+    // Encrypted: a record of a lone ReadyForQuery has one of a few lengths (TLS 1.2 CHACHA20, 1.3, 1.2 GCM, 1.2 CBC).
+    b.sent_len.wrapping_sub(READY_LEN) == TLS_RECORD[0]
+        || b.sent_len.wrapping_sub(READY_LEN) == TLS_RECORD[1]
+        || b.sent_len.wrapping_sub(READY_LEN) == TLS_RECORD[2]
+        || b.sent_len.wrapping_sub(READY_LEN) == TLS_RECORD[3]
+}
+
+/// Whether a buffer ends in a ReadyForQuery message: `Z`, a length of 5, and a transaction status.
+#[inline(always)]
+fn ends_ready(buffer: u64, len: u32) -> bool {
+    if buffer == 0 {
+        return false;
+    }
+    postgres::read::<[u8; 6]>(buffer + (len - READY_LEN) as u64)
+        .is_some_and(|tail| tail[0] == b'Z' && tail[1] == 0 && tail[2] == 0 && tail[3] == 0 && tail[4] == 5)
+}
+
+/// Execute messages in a received buffer, as far as it is plain text and begins with a message; 0 for a simple query.
+#[inline(always)]
+fn executions(address: u64, len: u64) -> u32 {
+    /// Messages looked at: a pipeline of more is a batch anyway.
+    const MESSAGES: u32 = 12;
+    let mut at = 0u64;
+    let mut n = 0;
+    for _ in 0..MESSAGES {
+        if at + 5 > len {
+            break;
+        }
+        let Some(head) = postgres::read::<[u8; 5]>(address + at) else { break };
+        match head[0] {
+            b'E' => n += 1,
+            b'P' | b'B' | b'D' | b'S' | b'H' | b'C' => {}
+            _ => break,
+        }
+        let size = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+        if !(4..1 << 20).contains(&size) {
+            break;
+        }
+        at += 1 + size as u64;
+    }
+    n
+}
+
+/// Start-up is over: the backend asks for its first statement.
+#[inline(always)]
+fn ready(pid: u32, b: &mut Backend) {
+    b.flags &= !BACKEND_STARTING;
+    b.end_ns = b.sent_ns;
+    let Some(mut entry) = RING.reserve::<Ready>(0) else {
+        lost(pgstrobe_common::state::LOST_RING_FULL);
+        return;
+    };
+    // SAFETY: every field is written below; a name that cannot be read is empty.
+    unsafe {
+        let ready = &mut *entry.as_mut_ptr();
+        ready.header = Header { kind: KIND_READY, pid, ts_ns: b.sent_ns };
+        ready.forked_ns = b.forked_ns;
+        ready.backend_type = postgres::backend_type();
+        ready.database = postgres::status_field(b, setting!(pg.status_database)).unwrap_or(0);
+        ready.user = postgres::status_field(b, setting!(pg.status_user)).unwrap_or(0);
+        ready._pad = 0;
+        let title: &mut [u8; TITLE_LEN] = &mut ready.title;
+        postgres::string(kernel::current_title().unwrap_or(0), title);
+        let port = match postgres::symbols() {
+            Some(symbols) if symbols.my_proc_port != 0 => postgres::read(symbols.my_proc_port).unwrap_or(0),
+            _ => 0,
+        };
+        let names: &mut [u8; NAME_LEN] = &mut ready.database_name;
+        postgres::string_field(port, setting!(pg.port_database_name), names);
+        postgres::string_field(port, setting!(pg.port_user_name), &mut ready.user_name);
+        let status = postgres::status(b);
+        postgres::string_field(status, setting!(pg.status_appname), &mut ready.application_name);
+    }
+    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+}

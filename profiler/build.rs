@@ -1,0 +1,43 @@
+//! Builds the eBPF programs, so that what is shipped is one file: the object lands in `OUT_DIR/pgstrobe` and the
+//! crate embeds it.
+
+use std::path::Path;
+
+#[path = "../xtask/src/ebpf.rs"]
+#[allow(dead_code)]
+mod ebpf;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed={}", ebpf::TOOLCHAIN_ENV);
+    println!("cargo:rerun-if-env-changed=PATH");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../xtask/src/ebpf.rs");
+    println!("cargo:rerun-if-changed=../profiler-common");
+    if let Err(message) = build() {
+        // One sentence in cargo's own form, without a trace of this script.
+        for line in message.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let missing = |what| format!("the eBPF toolchain is missing ({what}): run `cargo xtask setup`");
+    let toolchain = ebpf::toolchain().map_err(missing)?;
+    ebpf::linker().map_err(missing)?;
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiler-ebpf");
+    let root = root.canonicalize().map_err(|error| format!("profiler-ebpf: {error}"))?;
+    // aya-build runs cargo in the current directory, and `profiler-ebpf` is outside this workspace.
+    std::env::set_current_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+    // `-Z build-std` with a compiler that is no nightly. Safe: nothing else runs in this process yet.
+    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+
+    let package = aya_build::Package {
+        name: "pgstrobe-ebpf",
+        root_dir: root.to_str().ok_or("the path of profiler-ebpf is not UTF-8")?,
+        ..Default::default()
+    };
+    aya_build::build_ebpf([package], aya_build::Toolchain::Custom(toolchain.name()))
+        .map_err(|error| format!("the eBPF programs do not build: {error:#}"))
+}

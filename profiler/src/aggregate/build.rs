@@ -1,0 +1,166 @@
+//! From the aggregate to the report's model.
+
+use std::collections::BTreeMap;
+
+use super::{Aggregate, Backend, Class, syscall_name};
+use crate::{
+    hist::Histogram,
+    ledger::Ledger,
+    report::model::{self, Report},
+};
+
+impl Aggregate {
+    /// Fills the parts of a report that come from records.
+    pub fn fill(&self, report: &mut Report) {
+        report.statements = model::Statements {
+            count: self.total.latency.count(),
+            errors: self.total.errors,
+            batches: self.batches,
+            pipelined: self.pipelined,
+            terminated: self.terminated,
+            sent_bytes: self.total.sent_bytes,
+            latency: self.total.latency.summary(),
+            ledger: self.total.ledger.model(self.major),
+        };
+        let mut backends: Vec<_> = self.backends().collect();
+        backends.sort_by_key(|backend| (std::cmp::Reverse(backend.class.ledger.wall_ns), backend.pid));
+        report.backends = backends.iter().map(|backend| self.backend(backend)).collect();
+        report.roles = self.roles();
+        report.queries = self.queries();
+        report.unfinished = self.unfinished();
+        report.fsync = self.fsync();
+        for (reason, n) in &self.folded {
+            report.coverage.lost.insert((*reason).into(), *n);
+        }
+    }
+
+    fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.live.values().chain(&self.ended).chain(self.other_backends.as_deref())
+    }
+
+    fn backend(&self, backend: &Backend) -> model::Backend {
+        let identity = &backend.identity;
+        let syncs = &backend.syncs.latency;
+        model::Backend {
+            pid: backend.pid,
+            role: identity.role.name().into(),
+            leader: identity.leader,
+            database: identity.database.clone(),
+            user: identity.user.clone(),
+            application_name: identity.application_name.clone(),
+            statements: backend.class.latency.count(),
+            errors: backend.class.errors,
+            latency: backend.class.latency.summary(),
+            ledger: backend.class.ledger.model(self.major),
+            outside: backend.outside.model(self.major),
+            startup_ns: backend.startup_ns,
+            fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
+            alive: backend.alive,
+        }
+    }
+
+    fn roles(&self) -> Vec<model::Role> {
+        #[derive(Default)]
+        struct Role {
+            processes: u64,
+            class: Class,
+            outside: Ledger,
+            startup: Histogram,
+        }
+        let mut roles: BTreeMap<&str, Role> = BTreeMap::new();
+        for backend in self.backends() {
+            let role = roles.entry(backend.identity.role.name()).or_default();
+            role.processes += 1;
+            role.class.merge(&backend.class);
+            role.outside.merge(&backend.outside);
+            if let Some(ns) = backend.startup_ns {
+                role.startup.record(ns);
+            }
+        }
+        roles
+            .into_iter()
+            .map(|(name, role)| model::Role {
+                role: name.into(),
+                processes: role.processes,
+                statements: role.class.latency.count(),
+                latency: role.class.latency.summary(),
+                startup: role.startup.summary(),
+                ledger: role.class.ledger.model(self.major),
+                outside: role.outside.model(self.major),
+            })
+            .collect()
+    }
+
+    fn queries(&self) -> Vec<model::Query> {
+        let mut queries: Vec<_> = self.queries.iter().collect();
+        queries.sort_by_key(|(key, class)| (std::cmp::Reverse(class.ledger.wall_ns), **key));
+        queries
+            .into_iter()
+            .map(|((text, owner), class)| {
+                let text = self.texts.get(*text);
+                let (database, user) = self.owners[*owner as usize].clone();
+                model::Query {
+                    query_id: text.query_id.clone(),
+                    query_id_source: text.source.into(),
+                    query: text.text.clone(),
+                    cut: text.cut,
+                    database,
+                    user,
+                    calls: class.latency.count(),
+                    errors: class.errors,
+                    sent_bytes: class.sent_bytes,
+                    latency: class.latency.summary(),
+                    ledger: class.ledger.model(self.major),
+                }
+            })
+            .collect()
+    }
+
+    fn unfinished(&self) -> Vec<model::Unfinished> {
+        let mut unfinished: Vec<_> = self
+            .unfinished
+            .iter()
+            .map(|open| {
+                let (database, user) = self.owners[open.owner as usize].clone();
+                model::Unfinished {
+                    pid: open.pid,
+                    database,
+                    user,
+                    query: open.query.clone(),
+                    elapsed_ns: open.elapsed_ns,
+                    began_before: open.began_before,
+                    ledger: open.ledger.model(self.major),
+                }
+            })
+            .collect();
+        unfinished.sort_by_key(|open| std::cmp::Reverse(open.elapsed_ns));
+        unfinished
+    }
+
+    fn fsync(&self) -> model::Fsync {
+        let mut all = Histogram::new();
+        let mut errors = 0;
+        let mut by: Vec<_> = self.syncs.iter().collect();
+        by.sort_by(|(a, x), (b, y)| {
+            (y.latency.sum(), a.pid, &a.file).cmp(&(x.latency.sum(), b.pid, &b.file))
+        });
+        let by = by
+            .into_iter()
+            .map(|(key, syncs)| {
+                all.merge(&syncs.latency);
+                errors += syncs.errors;
+                model::FsyncBy {
+                    role: key.role.into(),
+                    pid: key.pid,
+                    syscall: syscall_name(key.syscall).into(),
+                    file_kind: key.kind.into(),
+                    file: key.file.clone(),
+                    count: syncs.latency.count(),
+                    errors: syncs.errors,
+                    latency: syncs.latency.summary(),
+                }
+            })
+            .collect();
+        model::Fsync { latency: all.summary(), errors, by }
+    }
+}

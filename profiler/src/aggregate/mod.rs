@@ -1,0 +1,412 @@
+//! Folds records into histograms and ledgers, by backend, statement class and role.
+//!
+//! Memory is bounded: what does not fit goes to an `other` entry and is counted.
+
+mod build;
+mod texts;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+
+use pgstrobe_common::{
+    ledger::Ledger as KernelLedger,
+    record::{
+        PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
+        STATEMENT_QUERY_ID, STATEMENT_SHORT, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC,
+        SYNC_MSYNC, SYNC_WRITE, Statement, Sync,
+    },
+    state::{BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, Backend as KernelBackend},
+};
+
+use crate::{
+    hist::Histogram,
+    ledger::Ledger,
+    postgres::{
+        backend::{Identity, Role},
+        relation,
+    },
+};
+use texts::Texts;
+
+/// Backends kept apart, those that ended included.
+pub const MAX_BACKENDS: usize = 10_000;
+/// Statement classes kept apart, per database and user.
+pub const MAX_CLASSES: usize = 5_000;
+/// Rows of the fsync table kept apart.
+const MAX_SYNC_FILES: usize = 20_000;
+
+/// Everything seen so far.
+pub struct Aggregate {
+    major: u32,
+    data_directory: PathBuf,
+    live: HashMap<u32, Backend>,
+    ended: Vec<Backend>,
+    /// Backends past [`MAX_BACKENDS`].
+    other_backends: Option<Box<Backend>>,
+    texts: Texts,
+    /// Databases and users, by pair.
+    owners: Vec<(Option<String>, Option<String>)>,
+    owner_index: HashMap<(Option<String>, Option<String>), u32>,
+    queries: HashMap<(u32, u32), Class>,
+    total: Class,
+    batches: u64,
+    pipelined: u64,
+    terminated: u64,
+    /// Statements that were running when the profile began: in the ledger, not in the latency.
+    cut: u64,
+    syncs: HashMap<SyncKey, Syncs>,
+    unfinished: Vec<Open>,
+    /// What did not fit, by reason.
+    folded: BTreeMap<&'static str, u64>,
+}
+
+/// A group of statements.
+#[derive(Default)]
+struct Class {
+    latency: Histogram,
+    errors: u64,
+    sent_bytes: u64,
+    ledger: Ledger,
+}
+
+/// One process of the cluster.
+struct Backend {
+    pid: u32,
+    identity: Identity,
+    owner: u32,
+    class: Class,
+    outside: Ledger,
+    /// What of the kernel's outside ledger belongs to earlier reports.
+    settled: (u64, KernelLedger),
+    startup_ns: Option<u64>,
+    syncs: Syncs,
+    alive: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct SyncKey {
+    pid: u32,
+    role: &'static str,
+    syscall: u32,
+    kind: &'static str,
+    file: String,
+}
+
+#[derive(Default)]
+struct Syncs {
+    latency: Histogram,
+    errors: u64,
+}
+
+/// A statement that did not end.
+struct Open {
+    pid: u32,
+    owner: u32,
+    query: Option<String>,
+    elapsed_ns: u64,
+    began_before: bool,
+    ledger: Ledger,
+}
+
+impl Aggregate {
+    pub fn new(major: u32, data_directory: PathBuf, show_literals: bool) -> Self {
+        Self {
+            major,
+            data_directory,
+            live: HashMap::new(),
+            ended: Vec::new(),
+            other_backends: None,
+            texts: Texts::new(show_literals),
+            owners: vec![(None, None)],
+            owner_index: HashMap::from([((None, None), 0)]),
+            queries: HashMap::new(),
+            total: Class::default(),
+            batches: 0,
+            pipelined: 0,
+            terminated: 0,
+            cut: 0,
+            syncs: HashMap::new(),
+            unfinished: Vec::new(),
+            folded: BTreeMap::from([("backends_folded", 0), ("classes_folded", 0), ("files_folded", 0)]),
+        }
+    }
+
+    /// A process of the cluster exists.
+    pub fn appear(&mut self, pid: u32) {
+        if let Some(before) = self.live.insert(pid, Backend::new(pid)) {
+            // Its exit was not seen (a full ring buffer): the number is in use again.
+            self.end(before);
+        }
+    }
+
+    /// Who a process is, as far as it is known now; unknown parts keep what was known.
+    pub fn identify(&mut self, pid: u32, identity: Identity) {
+        let owner = self.owner(identity.database.clone(), identity.user.clone());
+        if let Some(backend) = self.live.get_mut(&pid) {
+            backend.owner = owner;
+            backend.identity = identity;
+        }
+    }
+
+    pub fn identity(&self, pid: u32) -> Option<&Identity> {
+        self.live.get(&pid).map(|backend| &backend.identity)
+    }
+
+    /// Live processes.
+    pub fn live(&self) -> impl Iterator<Item = u32> + '_ {
+        self.live.keys().copied()
+    }
+
+    /// A connection became ready for statements.
+    pub fn ready(&mut self, pid: u32, startup_ns: Option<u64>) {
+        if let Some(backend) = self.live.get_mut(&pid) {
+            backend.startup_ns = startup_ns;
+        }
+    }
+
+    /// A class's text.
+    pub fn text(&mut self, key: u64, query_id: bool, bytes: &[u8], cut: bool, full: bool) {
+        self.texts.learn(key, query_id, bytes, cut, full);
+    }
+
+    /// A statement ended.
+    pub fn statement(&mut self, record: &Statement) {
+        let flags = record.flags;
+        let wall = record.header.ts_ns.saturating_sub(record.start_ns);
+        let error = flags & STATEMENT_ERROR != 0;
+        self.batches += (flags & STATEMENT_BATCH != 0) as u64;
+        self.pipelined += (flags & STATEMENT_PIPELINED != 0) as u64;
+        self.terminated += (flags & STATEMENT_TERMINATED != 0) as u64;
+        let cut = flags & STATEMENT_CUT != 0;
+        self.cut += cut as u64;
+        let latency = (!cut).then_some(wall);
+        let ledger = &record.ledger;
+        let short = flags & STATEMENT_SHORT != 0;
+        let text = self.texts.class(record.class_key, flags & STATEMENT_QUERY_ID != 0);
+        let backend = self.live.entry(record.header.pid).or_insert_with(|| Backend::new(record.header.pid));
+        let owner = backend.owner;
+        let mut key = (text, owner);
+        if self.queries.len() >= MAX_CLASSES && !self.queries.contains_key(&key) {
+            *self.folded.entry("classes_folded").or_default() += 1;
+            key = (texts::OTHER, 0);
+        }
+        let query = self.queries.entry(key).or_default();
+        for class in [&mut self.total, &mut backend.class, query] {
+            if let Some(ns) = latency {
+                class.latency.record(ns);
+            }
+            class.errors += error as u64;
+            class.sent_bytes += record.sent_bytes;
+            if short {
+                class.ledger.add_short(wall, ledger.runnable_ns, ledger.switches);
+            } else {
+                class.ledger.add(wall, ledger);
+            }
+        }
+    }
+
+    /// A process ended; `outside` is what it did outside statements.
+    pub fn exit(&mut self, pid: u32, outside_ns: u64, outside: &KernelLedger) {
+        if let Some(mut backend) = self.live.remove(&pid) {
+            backend.settle_outside(outside_ns, outside);
+            backend.alive = false;
+            self.end(backend);
+        }
+    }
+
+    /// A synchronising call ended.
+    pub fn sync(&mut self, record: &Sync, role: &'static str) {
+        let path = path_of(&record.path);
+        const S_IFMT: u32 = 0o170000;
+        const S_IFDIR: u32 = 0o040000;
+        let place = relation::classify(&path, &self.data_directory, record.file_mode & S_IFMT == S_IFDIR);
+        let pid = record.header.pid;
+        let mut key = SyncKey { pid, role, syscall: record.syscall, kind: place.kind, file: place.file };
+        if self.syncs.len() >= MAX_SYNC_FILES && !self.syncs.contains_key(&key) {
+            *self.folded.entry("files_folded").or_default() += 1;
+            key.file = "(other)".into();
+            key.pid = 0;
+        }
+        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
+        for syncs in [self.syncs.entry(key).or_default(), &mut backend.syncs] {
+            syncs.latency.record(record.duration_ns);
+            syncs.errors += (record.ret < 0) as u64;
+        }
+    }
+
+    /// The state of a live backend at the end of the profile, or of an interval. `query` is the text in work.
+    pub fn settle(&mut self, pid: u32, state: &KernelBackend, now: u64, query: Option<(Vec<u8>, bool)>, before: bool) {
+        let Some(backend) = self.live.get_mut(&pid) else { return };
+        let open = state.flags & BACKEND_OPEN != 0;
+        let mut inside = state.inside;
+        let mut outside = state.outside;
+        let current = if open { &mut inside } else { &mut outside };
+        // What the kernel side had not split yet, and the sleep that goes on.
+        let mut add = |ns: u64, slept: bool| {
+            if slept {
+                add_blocked(current, state.wait_event_info, ns);
+            } else {
+                current.runnable_ns += ns;
+            }
+        };
+        let slept = state.flags & BACKEND_SLEPT != 0;
+        if state.flags & BACKEND_OFF != 0 {
+            add(now.saturating_sub(state.off_ns), slept);
+        } else if state.away_ns != 0 {
+            add(state.away_ns, slept);
+        }
+        let elapsed = if open { now.saturating_sub(state.start_ns) } else { 0 };
+        let life = now.saturating_sub(state.since_ns);
+        backend.settle_outside(life.saturating_sub(state.inside_ns).saturating_sub(elapsed), &outside);
+        if open {
+            let mut ledger = Ledger::default();
+            ledger.add(elapsed, &inside);
+            let owner = backend.owner;
+            let query = query.map(|(text, cut)| self.texts.show(&text, cut));
+            self.unfinished.push(Open { pid, owner, query, elapsed_ns: elapsed, began_before: before, ledger });
+        }
+    }
+
+    /// Forgets what was reported, and keeps who is who: an interval begins.
+    pub fn next_interval(&mut self) {
+        for backend in self.live.values_mut() {
+            backend.class = Class::default();
+            backend.outside = Ledger::default();
+            backend.syncs = Syncs::default();
+            backend.startup_ns = None;
+        }
+        self.ended.clear();
+        self.other_backends = None;
+        self.queries.clear();
+        self.total = Class::default();
+        (self.batches, self.pipelined, self.terminated, self.cut) = (0, 0, 0, 0);
+        self.syncs.clear();
+        self.unfinished.clear();
+    }
+
+    /// Statements counted so far, those that began before the profile left out.
+    pub fn statements(&self) -> u64 {
+        self.total.latency.count()
+    }
+
+    /// Statements that were running when the profile began and have ended since.
+    pub fn cut_statements(&self) -> u64 {
+        self.cut
+    }
+
+    fn owner(&mut self, database: Option<String>, user: Option<String>) -> u32 {
+        let key = (database, user);
+        if let Some(&owner) = self.owner_index.get(&key) {
+            return owner;
+        }
+        if self.owners.len() >= MAX_CLASSES {
+            return 0;
+        }
+        let owner = self.owners.len() as u32;
+        self.owners.push(key.clone());
+        self.owner_index.insert(key, owner);
+        owner
+    }
+
+    fn end(&mut self, backend: Backend) {
+        if self.live.len() + self.ended.len() < MAX_BACKENDS {
+            self.ended.push(backend);
+            return;
+        }
+        *self.folded.entry("backends_folded").or_default() += 1;
+        let other = self.other_backends.get_or_insert_with(|| Box::new(Backend::new(0)));
+        other.class.merge(&backend.class);
+        other.outside.merge(&backend.outside);
+        other.syncs.merge(&backend.syncs);
+    }
+}
+
+impl Class {
+    fn merge(&mut self, other: &Self) {
+        self.latency.merge(&other.latency);
+        self.errors += other.errors;
+        self.sent_bytes += other.sent_bytes;
+        self.ledger.merge(&other.ledger);
+    }
+}
+
+impl Syncs {
+    fn merge(&mut self, other: &Self) {
+        self.latency.merge(&other.latency);
+        self.errors += other.errors;
+    }
+}
+
+impl Backend {
+    fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            identity: Identity::of(Role::Unknown),
+            owner: 0,
+            class: Class::default(),
+            outside: Ledger::default(),
+            settled: (0, KernelLedger::default()),
+            startup_ns: None,
+            syncs: Syncs::default(),
+            alive: true,
+        }
+    }
+
+    /// Takes what the kernel side's cumulative outside ledger has gained since the last report.
+    fn settle_outside(&mut self, outside_ns: u64, outside: &KernelLedger) {
+        let (before_ns, before) = std::mem::replace(&mut self.settled, (outside_ns, *outside));
+        let mut gained = KernelLedger {
+            runnable_ns: outside.runnable_ns.saturating_sub(before.runnable_ns),
+            other_ns: outside.other_ns.saturating_sub(before.other_ns),
+            switches: outside.switches.saturating_sub(before.switches),
+            other_count: outside.other_count.saturating_sub(before.other_count),
+            parts: outside.parts,
+        };
+        for (part, before) in gained.parts.iter_mut().zip(&before.parts) {
+            if part.wait_event_info == before.wait_event_info {
+                part.ns = part.ns.saturating_sub(before.ns);
+            }
+        }
+        self.outside.add(outside_ns.saturating_sub(before_ns), &gained);
+    }
+}
+
+fn add_blocked(ledger: &mut KernelLedger, event: u32, ns: u64) {
+    for part in &mut ledger.parts {
+        if part.count == 0 || part.wait_event_info == event {
+            part.wait_event_info = event;
+            part.count += 1;
+            part.ns += ns;
+            return;
+        }
+    }
+    ledger.other_ns += ns;
+}
+
+/// Names from the file upward, as a path from the root downward.
+fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
+    let mut names: Vec<_> = parts
+        .iter()
+        .map(|part| {
+            let end = part.iter().position(|&b| b == 0).unwrap_or(part.len());
+            String::from_utf8_lossy(&part[..end]).into_owned()
+        })
+        .take_while(|name| !name.is_empty())
+        .collect();
+    names.reverse();
+    names.join("/")
+}
+
+/// Name of a `SYNC_` constant.
+fn syscall_name(syscall: u32) -> &'static str {
+    match syscall {
+        SYNC_FSYNC => "fsync",
+        SYNC_FDATASYNC => "fdatasync",
+        SYNC_FILE_RANGE => "sync_file_range",
+        SYNC_MSYNC => "msync",
+        SYNC_WRITE => "write",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,232 @@
+//! The only code that turns a [`Hook`] into a loaded and attached program.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{
+        BtfTracePoint, FExit, PerfEvent, Program, TracePoint, UProbe,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        uprobe::UProbeScope,
+    },
+    util::{nr_cpus, online_cpus},
+};
+use pgstrobe_common::state::Settings;
+
+use crate::{
+    kernel::btf::Btf,
+    probes::{Hook, Point, Probe, Way},
+};
+
+/// The eBPF programs, embedded: what is shipped is one file.
+pub static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pgstrobe"));
+
+/// A place in the server's binary.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// A path that leads to the very file the server runs.
+    pub file: PathBuf,
+    /// Offset of the instruction in the file.
+    pub offset: u64,
+    /// Offset of a USDT's semaphore in the file: raised by the kernel while attached.
+    pub semaphore: Option<u64>,
+}
+
+/// What became of a probe.
+pub struct Attached {
+    pub probe: &'static Probe,
+    /// The way in use; none when it is not attached.
+    pub way: Option<&'static Way>,
+    /// Why not, or what the way in use loses.
+    pub reason: Option<String>,
+}
+
+/// Where hooks may go on this host and server.
+pub struct Sites<'a> {
+    pub btf: &'a Btf,
+    pub kernel: &'a aya::Btf,
+    pub server: &'a dyn Fn(&str) -> Option<Site>,
+    /// Only the way of this name is tried (for tests of fallbacks).
+    pub only_way: Option<&'a str>,
+}
+
+/// Loads the object: maps are made, programs not yet.
+pub fn load(settings: &Settings, btf: &aya::Btf, ring_bytes: u32) -> Result<Ebpf> {
+    let cpus = nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))? as u32;
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("SETTINGS", settings, true)
+        .map_max_entries("RING", ring_bytes)
+        .map_max_entries("TEXTS", cpus * 2)
+        .load(OBJECT)
+        .context("the kernel refuses pgstrobe's maps")
+}
+
+/// Attaches a probe by the first of its ways that works as a whole. Links made by hand are added to `links`.
+pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Attached {
+    let mut reasons = Vec::new();
+    for way in probe.ways {
+        if probe.ways.len() > 1 && sites.only_way.is_some_and(|only| only != way.name) {
+            continue;
+        }
+        let mut made = Vec::new();
+        let result = way.hooks.iter().try_for_each(|hook| {
+            attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe())
+        });
+        match result {
+            Ok(()) => {
+                links.append(&mut made);
+                let reason = (!way.loses.is_empty())
+                    .then(|| format!("{} ({})", way.loses, reasons.join("; ")));
+                return Attached { probe, way: Some(way), reason };
+            }
+            Err(error) => {
+                reasons.push(format!("{error:#}"));
+                for hook in way.hooks {
+                    let _ = ebpf.program_mut(hook.program).map(unload);
+                }
+            }
+        }
+    }
+    let reason = format!("{}; without it: {}", reasons.join("; "), probe.without);
+    Attached { probe, way: None, reason: Some(reason) }
+}
+
+fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Result<()> {
+    let program = ebpf.program_mut(hook.program).ok_or_else(|| anyhow!("no program {}", hook.program))?;
+    match (&hook.point, program) {
+        (Point::TpBtf(name), program) => {
+            if !sites.btf.has_tracepoint(name) {
+                return Err(anyhow!("this kernel has no such tracepoint"));
+            }
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, sites.kernel).map_err(brief)?;
+            program.attach()?;
+        }
+        (Point::Fexit(names), program) => {
+            let name = names.iter().find(|name| sites.btf.has_function(name));
+            let name = name.ok_or_else(|| anyhow!("this kernel has no such function"))?;
+            let program: &mut FExit = program.try_into()?;
+            program.load(name, sites.kernel).map_err(brief)?;
+            program.attach()?;
+        }
+        (Point::Tracepoint(category, name), program) => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load().map_err(brief)?;
+            program.attach(category, name)?;
+        }
+        (Point::CpuClock(hz), program) => {
+            let program: &mut PerfEvent = program.try_into()?;
+            program.load().map_err(brief)?;
+            for cpu in online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))? {
+                program.attach(
+                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Frequency(*hz),
+                    false,
+                )?;
+            }
+        }
+        (Point::Server(name), program) => {
+            let site = (sites.server)(name).ok_or_else(|| anyhow!("not found in this server's binary"))?;
+            let program: &mut UProbe = program.try_into()?;
+            if program.fd().is_err() {
+                program.load().map_err(brief)?;
+            }
+            match site.semaphore {
+                None => {
+                    program.attach(site.offset, &site.file, UProbeScope::AllProcesses)?;
+                }
+                Some(_) => links.push(attach_usdt(program, &site)?),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a uprobe whose reference counter is the USDT's semaphore: the kernel raises it while the probe is attached and
+/// lowers it when the descriptor is closed, however this process ends.
+fn attach_usdt(program: &UProbe, site: &Site) -> Result<OwnedFd> {
+    let read = |path: &str| std::fs::read_to_string(path).with_context(|| path.to_owned());
+    let kind: u32 = read("/sys/bus/event_source/devices/uprobe/type")?.trim().parse()?;
+    // "config:32-63": where the offset of the counter goes in `config`.
+    let format = read("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset")?;
+    let shift: u32 = format.trim().trim_start_matches("config:").split('-').next().unwrap_or("32").parse()?;
+    let path = std::ffi::CString::new(site.file.as_os_str().as_encoded_bytes())?;
+    /// `struct perf_event_attr` up to `config2` (include/uapi/linux/perf_event.h, PERF_ATTR_SIZE_VER1).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        kind: u32,
+        size: u32,
+        config: u64,
+        sample_period: u64,
+        sample_type: u64,
+        read_format: u64,
+        flags: u64,
+        wakeup: u32,
+        bp_type: u32,
+        config1: u64,
+        config2: u64,
+    }
+    let attr = Attr {
+        kind,
+        size: size_of::<Attr>() as u32,
+        config: site.semaphore.unwrap_or(0) << shift,
+        config1: path.as_ptr() as u64,
+        config2: site.offset,
+        ..Attr::default()
+    };
+    /// include/uapi/linux/perf_event.h.
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: the attribute and its path live through the call; the descriptor is new and ours.
+    let fd = unsafe {
+        let cpu = online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0);
+        let fd = libc::syscall(libc::SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+        if fd < 0 {
+            return Err(io::Error::last_os_error()).context("perf_event_open");
+        }
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    /// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF` (include/uapi/linux/perf_event.h).
+    const ENABLE: libc::c_ulong = 0x2400;
+    const SET_BPF: libc::c_ulong = 0x4004_2408;
+    // SAFETY: both descriptors are open.
+    unsafe {
+        if libc::ioctl(fd.as_raw_fd(), SET_BPF, program.fd()?.as_fd().as_raw_fd()) != 0
+            || libc::ioctl(fd.as_raw_fd(), ENABLE, 0) != 0
+        {
+            return Err(io::Error::last_os_error()).context("perf event of a USDT");
+        }
+    }
+    Ok(fd)
+}
+
+/// Unloads a program of any kind, and so detaches it.
+pub fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        Program::PerfEvent(program) => program.unload(),
+        Program::UProbe(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// The verifier's log is for `RUST_LOG=debug`; people get its verdict.
+fn brief(error: aya::programs::ProgramError) -> anyhow::Error {
+    use aya::programs::ProgramError;
+    match &error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!("verifier: {verifier_log}");
+            anyhow!("the kernel refuses the program: {io_error}")
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Validated settings of a profile.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::probes::Level;
+
+/// Where statement boundaries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Boundary {
+    /// What crosses the client's socket: no trap in Postgres.
+    Socket,
+    /// Entries of the server's message functions: splits pipelines, and costs a trap each.
+    Uprobe,
+}
+
+impl Boundary {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Uprobe => "uprobe",
+        }
+    }
+}
+
+/// What to profile and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub pid: Option<u32>,
+    pub port: Option<u16>,
+    pub data_directory: Option<PathBuf>,
+    pub level: Level,
+    pub boundary: Boundary,
+    pub show_literals: bool,
+    /// Times every run of every program, which costs more than sampling it.
+    pub bpf_stats: bool,
+    /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Another source of the kernel's types than /sys/kernel/btf/vmlinux.
+    pub btf: Option<PathBuf>,
+    /// Only this way of probes that have several.
+    pub only_way: Option<String>,
+    /// How often the ring buffer is drained.
+    pub drain: Duration,
+}

@@ -1,0 +1,222 @@
+//! Offsets of kernel fields, from the kernel's own type information.
+//!
+//! aya keeps its BTF reader private, and only member offsets are needed, so the format (Documentation/bpf/btf.rst) is
+//! read here: bytes in, no allocation per type but its position.
+
+use std::{collections::HashMap, path::Path};
+
+use pgstrobe_common::fields::{Field, KernelFields};
+
+/// Where the kernel shows its types.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("the kernel's type information is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// Kind numbers of include/uapi/linux/btf.h.
+mod kind {
+    pub const INT: u32 = 1;
+    pub const ARRAY: u32 = 3;
+    pub const STRUCT: u32 = 4;
+    pub const UNION: u32 = 5;
+    pub const ENUM: u32 = 6;
+    pub const TYPEDEF: u32 = 8;
+    pub const VOLATILE: u32 = 9;
+    pub const CONST: u32 = 10;
+    pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
+    pub const FUNC_PROTO: u32 = 13;
+    pub const VAR: u32 = 14;
+    pub const DATASEC: u32 = 15;
+    pub const DECL_TAG: u32 = 17;
+    pub const TYPE_TAG: u32 = 18;
+    pub const ENUM64: u32 = 19;
+}
+
+/// Parsed type information.
+pub struct Btf {
+    data: Vec<u8>,
+    strings: usize,
+    /// Position of each type; type 0 is void.
+    types: Vec<u32>,
+    structs: HashMap<Vec<u8>, u32>,
+    functions: HashMap<Vec<u8>, u32>,
+}
+
+/// Members nested deeper than this are not searched.
+const DEPTH: u32 = 8;
+
+impl Btf {
+    /// Reads the running kernel's, or that of a file.
+    pub fn load(path: &Path) -> Result<Self, BtfError> {
+        let data = std::fs::read(path)
+            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        Self::parse(data)
+    }
+
+    /// Parses little-endian BTF.
+    pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        let word = |at: usize| word(&data, at).ok_or(BtfError::Damaged("short header"));
+        if data.get(..2) != Some(&[0x9f, 0xeb]) {
+            return Err(BtfError::Damaged("no BTF magic"));
+        }
+        let header = word(4)? as usize;
+        let start = header.checked_add(word(8)? as usize).ok_or(BtfError::Damaged("type offset"))?;
+        let end = start.checked_add(word(12)? as usize).ok_or(BtfError::Damaged("type length"))?;
+        let strings = header.checked_add(word(16)? as usize).ok_or(BtfError::Damaged("string offset"))?;
+        if end > data.len() || strings > data.len() {
+            return Err(BtfError::Damaged("sections beyond the end"));
+        }
+        let mut this = Self { data, strings, types: vec![0], structs: HashMap::new(), functions: HashMap::new() };
+        let mut at = start;
+        while at < end {
+            let (info, vlen) = this.info(at).ok_or(BtfError::Damaged("short type"))?;
+            let id = this.types.len() as u32;
+            this.types.push(at as u32);
+            let name = this.name(at).to_vec();
+            if !name.is_empty() {
+                match info {
+                    kind::STRUCT | kind::UNION => {
+                        this.structs.entry(name).or_insert(id);
+                    }
+                    kind::FUNC => {
+                        this.functions.entry(name).or_insert(id);
+                    }
+                    _ => {}
+                }
+            }
+            at += 12
+                + match info {
+                    kind::INT | kind::VAR | kind::DECL_TAG => 4,
+                    kind::ARRAY => 12,
+                    kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * vlen,
+                    kind::ENUM | kind::FUNC_PROTO => 8 * vlen,
+                    0 | 20.. => return Err(BtfError::Damaged("unknown kind of type")),
+                    _ => 0,
+                };
+        }
+        Ok(this)
+    }
+
+    /// The offset table of this kernel.
+    pub fn resolve(&self) -> KernelFields {
+        KernelFields::resolve(|field| self.offset(field))
+    }
+
+    /// Byte offset of a field by the first of its paths that exists.
+    pub fn offset(&self, field: &Field) -> Option<u32> {
+        let of = *self.structs.get(field.of.as_bytes())?;
+        field.paths.iter().find_map(|path| {
+            let mut id = of;
+            let mut offset = 0;
+            for name in path.split('.') {
+                let (at, member) = self.member(id, name.as_bytes(), 0)?;
+                offset += at;
+                id = member;
+            }
+            Some(offset)
+        })
+    }
+
+    /// Whether the kernel has a function that programs may attach to by type.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.contains_key(name.as_bytes())
+    }
+
+    /// Whether a `tp_btf` program can name this tracepoint (its `btf_trace_` typedef exists).
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        let name = format!("btf_trace_{name}");
+        (1..self.types.len()).any(|id| {
+            let at = self.types[id] as usize;
+            self.info(at).is_some_and(|(kind, _)| kind == kind::TYPEDEF) && self.name(at) == name.as_bytes()
+        })
+    }
+
+    /// Offset and type of a member, looking into anonymous members.
+    fn member(&self, id: u32, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+        let at = self.strip(id)?;
+        let (kind, vlen) = self.info(at)?;
+        if !matches!(kind, kind::STRUCT | kind::UNION) || depth > DEPTH {
+            return None;
+        }
+        let bitfields = word(&self.data, at + 4)? >> 31 != 0;
+        for i in 0..vlen {
+            let member = at + 12 + 12 * i;
+            let found = self.name(member);
+            let kind_id = word(&self.data, member + 4)?;
+            let mut bits = word(&self.data, member + 8)?;
+            if bitfields {
+                bits &= 0x00ff_ffff;
+            }
+            if found == name {
+                return Some((bits / 8, kind_id));
+            }
+            if found.is_empty()
+                && let Some((offset, inner)) = self.member(kind_id, name, depth + 1)
+            {
+                return Some((bits / 8 + offset, inner));
+            }
+        }
+        None
+    }
+
+    /// Position of a type below typedefs and qualifiers.
+    fn strip(&self, mut id: u32) -> Option<usize> {
+        for _ in 0..32 {
+            let at = *self.types.get(id as usize)? as usize;
+            match self.info(at)?.0 {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = word(&self.data, at + 8)?;
+                }
+                _ => return Some(at),
+            }
+        }
+        None
+    }
+
+    /// Kind and number of members.
+    fn info(&self, at: usize) -> Option<(u32, usize)> {
+        let info = word(&self.data, at + 4)?;
+        Some(((info >> 24) & 0x1f, (info & 0xffff) as usize))
+    }
+
+    fn name(&self, at: usize) -> &[u8] {
+        let start = self.strings + word(&self.data, at).unwrap_or(0) as usize;
+        let rest = self.data.get(start..).unwrap_or(&[]);
+        &rest[..rest.iter().position(|&b| b == 0).unwrap_or(0)]
+    }
+}
+
+fn word(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(data.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_input_is_an_error() {
+        for data in [vec![], vec![0x9f, 0xeb], vec![0x9f; 64], [&[0x9f, 0xeb, 1, 0][..], &[0xff; 60]].concat()] {
+            assert!(Btf::parse(data).is_err());
+        }
+    }
+
+    #[test]
+    fn every_field_exists_in_the_running_kernel() {
+        let Ok(btf) = Btf::load(Path::new(VMLINUX)) else {
+            panic!("{VMLINUX} is needed for this test: a kernel with CONFIG_DEBUG_INFO_BTF");
+        };
+        for field in pgstrobe_common::fields::KERNEL_FIELDS {
+            assert!(btf.offset(field).is_some(), "{} ({} {:?})", field.name, field.of, field.paths);
+        }
+        assert!(btf.has_tracepoint("sched_switch"));
+        assert!(!btf.has_tracepoint("no_such_tracepoint"));
+        assert!(btf.has_function("vfs_read"));
+    }
+}

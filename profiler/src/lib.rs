@@ -1,0 +1,20 @@
+//! pgstrobe: where a PostgreSQL server's time went, and who is to blame.
+//!
+//! Dependencies point one way: `report` and `findings` know nothing of aya; `postgres` and `kernel` hold facts and know
+//! nothing of reports; only `session` and `attach` know aya.
+
+pub mod aggregate;
+pub mod attach;
+pub mod cli;
+pub mod config;
+pub mod cost;
+pub mod doctor;
+pub mod findings;
+pub mod hist;
+pub mod kernel;
+pub mod ledger;
+pub mod postgres;
+pub mod probes;
+pub mod report;
+pub mod run;
+pub mod session;

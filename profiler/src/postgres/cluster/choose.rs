@@ -1,0 +1,109 @@
+//! Which of the servers of a host is meant.
+
+use std::path::{Path, PathBuf};
+
+use super::{BINARY_NAMES, Cluster, Discovery, file_id, proc};
+
+/// Why no single server could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    #[error("{}", none(.wanted, *.looked_at, .skipped, .running))]
+    None {
+        /// What was asked for, empty when nothing was.
+        wanted: String,
+        looked_at: usize,
+        skipped: Vec<String>,
+        /// Servers that run but were not asked for.
+        running: Vec<String>,
+    },
+    #[error("several PostgreSQL servers match; choose one:\n{}", .0.join("\n"))]
+    Several(Vec<String>),
+}
+
+fn none(wanted: &str, looked_at: usize, skipped: &[String], running: &[String]) -> String {
+    let mut text = if wanted.is_empty() {
+        let names = BINARY_NAMES.join(", ");
+        format!(
+            "no running PostgreSQL server found: looked at {looked_at} processes for one whose executable is {names}"
+        )
+    } else {
+        format!("no running PostgreSQL server with {wanted} found: looked at {looked_at} processes")
+    };
+    for (title, lines) in [("running:", running), ("passed over:", skipped)] {
+        if !lines.is_empty() {
+            text = format!("{text}\n{title}\n  {}", lines.join("\n  "));
+        }
+    }
+    text
+}
+
+/// One line that shows a cluster and the option that chooses it.
+fn line(cluster: &Cluster) -> String {
+    let port = cluster.port.map_or("?".into(), |port| port.to_string());
+    let container = cluster.container.as_deref().map_or(String::new(), |id| format!("  container {:.12}", id));
+    format!(
+        "--pid {}  PostgreSQL {}  port {port}  {}{container}",
+        cluster.postmaster_pid,
+        cluster.version,
+        // A path may hold anything, and this goes to a terminal.
+        cluster.data_directory.to_string_lossy().escape_debug(),
+    )
+}
+
+/// Chooses the cluster that fits all that is given. `pid` may be that of the postmaster or of any process below it,
+/// counted by this host; `data_directory` may be the server's path or one of this host.
+///
+/// # Errors
+/// None or several fit; the message shows what there is.
+pub fn choose(
+    discovery: &Discovery,
+    pid: Option<u32>,
+    port: Option<u16>,
+    data_directory: Option<&Path>,
+) -> Result<Cluster, ChooseError> {
+    let ancestors = pid.map(ancestors).unwrap_or_default();
+    // The nearest server: one may have been started from another.
+    let nearest = ancestors.iter().find(|&&pid| discovery.clusters.iter().any(|cluster| cluster.postmaster_pid == pid));
+    let fits = |cluster: &&Cluster| {
+        (pid.is_none() || nearest == Some(&cluster.postmaster_pid))
+            && port.is_none_or(|port| cluster.port == Some(port))
+            && data_directory.is_none_or(|directory| is_directory_of(directory, cluster))
+    };
+    let fitting: Vec<&Cluster> = discovery.clusters.iter().filter(fits).collect();
+    match fitting[..] {
+        [only] => Ok(only.clone()),
+        [] => Err(ChooseError::None {
+            wanted: wanted(pid, port, data_directory),
+            looked_at: discovery.looked_at,
+            skipped: discovery.skipped.clone(),
+            running: discovery.clusters.iter().map(line).collect(),
+        }),
+        _ => Err(ChooseError::Several(fitting.into_iter().map(|cluster| format!("  {}", line(cluster))).collect())),
+    }
+}
+
+fn wanted(pid: Option<u32>, port: Option<u16>, data_directory: Option<&Path>) -> String {
+    let pid = pid.map(|pid| format!("process {pid}"));
+    let port = port.map(|port| format!("port {port}"));
+    let directory = data_directory.map(|path| format!("data directory {}", path.display()));
+    [pid, port, directory].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn is_directory_of(directory: &Path, cluster: &Cluster) -> bool {
+    let normal = |path: &Path| path.components().collect::<PathBuf>();
+    normal(directory) == normal(&cluster.data_directory)
+        || std::fs::metadata(directory).is_ok_and(|meta| file_id(&meta) == cluster.data_directory_id)
+}
+
+/// The process and those it descends from, nearest first.
+fn ancestors(pid: u32) -> Vec<u32> {
+    let mut list = vec![pid];
+    // Bounded, as parents may change while they are read.
+    while let Some(parent) = list.last().and_then(|&pid| proc::Stat::of(pid)).map(|stat| stat.parent) {
+        if parent == 0 || list.len() == 64 {
+            break;
+        }
+        list.push(parent);
+    }
+    list
+}

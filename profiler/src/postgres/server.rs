@@ -1,0 +1,232 @@
+//! One running server, ready to be profiled: where its variables are, which layout holds, and who its processes are.
+
+use pgstrobe_common::{
+    fields::{ABSENT, PgFields, PgSymbols},
+    state::{Settings, Target},
+};
+
+use super::{
+    backend::{self, Identity, Role},
+    binary::{Binary, BinaryError},
+    cluster::{self, Cluster},
+    layout::{self, Layout, LiveBackend},
+    memory::ProcessMemory,
+};
+
+/// Longest title read, in bytes.
+const TITLE_MAX: usize = 512;
+/// Longest name in Postgres with its terminating zero (`NAMEDATALEN`).
+const NAME_MAX: usize = 64;
+/// Live backends a layout is checked against.
+const WITNESSES: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("cannot read the server's executable: {0}")]
+    Binary(#[from] BinaryError),
+    #[error("cannot find where the server's executable is loaded in process {0}: it may have just ended")]
+    LoadBase(u32),
+    #[error(
+        "the server's executable exports no `debug_query_string`: statements cannot be told apart from idle time. \
+         Is it a Postgres of version 13 to 18?"
+    )]
+    NoQueryString,
+}
+
+/// A cluster and what is known of its processes' memory.
+pub struct Server {
+    pub cluster: Cluster,
+    pub binary: Binary,
+    pub symbols: PgSymbols,
+    pub fields: PgFields,
+    /// None for a version without a table.
+    pub layout: Option<&'static Layout>,
+    /// What was refused and why, for people.
+    pub notes: Vec<String>,
+}
+
+impl Server {
+    /// Reads the executable and checks the layout of its version against live processes.
+    pub fn open(cluster: Cluster) -> Result<Self, ServerError> {
+        let binary = Binary::of_process(cluster.postmaster_pid)?;
+        let base = binary.load_base(cluster.postmaster_pid).ok_or(ServerError::LoadBase(cluster.postmaster_pid))?;
+        let symbols = PgSymbols::resolve(|name| Some(base + binary.symbol(name)?.address));
+        if symbols.debug_query_string == 0 {
+            return Err(ServerError::NoQueryString);
+        }
+        let mut this =
+            Self { cluster, binary, symbols, fields: PgFields::UNRESOLVED, layout: None, notes: Vec::new() };
+        this.verify();
+        Ok(this)
+    }
+
+    fn verify(&mut self) {
+        let major = self.cluster.version.major;
+        let Some(layout) = layout::for_major(major) else {
+            self.notes.push(format!(
+                "PostgreSQL {major} has no layout table: database, user, application and statement texts are not shown"
+            ));
+            return;
+        };
+        self.layout = Some(layout);
+        let witnesses: Vec<_> = cluster::children(&self.cluster)
+            .into_iter()
+            .filter_map(|pid| {
+                let memory = ProcessMemory::open(pid).ok()?;
+                let status = memory.ptr(self.symbols.my_be_entry).ok().filter(|address| *address != 0)?;
+                let inner = cluster::namespace_pid(pid)?;
+                let identity = self.title_identity(pid);
+                Some((memory, inner, status, identity))
+            })
+            .collect();
+        // Clients first: they confirm the most.
+        let mut order: Vec<usize> = (0..witnesses.len()).collect();
+        order.sort_by_key(|&i| witnesses[i].3.role != Role::ClientBackend);
+        let readers: Vec<Box<dyn Fn(u64, &mut [u8]) -> bool + '_>> = order
+            .iter()
+            .take(WITNESSES)
+            .map(|&i| {
+                let memory = &witnesses[i].0;
+                Box::new(move |address: u64, into: &mut [u8]| memory.bytes(address, into).is_ok()) as Box<_>
+            })
+            .collect();
+        let backends: Vec<_> = order
+            .iter()
+            .zip(&readers)
+            .map(|(&i, read)| {
+                let (memory, pid, status, identity) = &witnesses[i];
+                let variable = |address: u64| if address == 0 { 0 } else { memory.ptr(address).unwrap_or(0) };
+                let live = LiveBackend {
+                    pid: *pid,
+                    my_be_entry: *status,
+                    my_proc: variable(self.symbols.my_proc),
+                    my_proc_port: variable(self.symbols.my_proc_port),
+                    is_client: identity.role == Role::ClientBackend,
+                    // Titles are split at spaces, which names may hold: no witness for the names.
+                    database: None,
+                    user: None,
+                };
+                (live, read.as_ref())
+            })
+            .collect();
+        let verified = layout::verify_all(layout, &backends);
+        self.fields = verified.fields;
+        self.notes.extend(verified.reasons);
+    }
+
+    /// The part of the load-time settings that is about this server.
+    pub fn settings(&self, settings: &mut Settings) {
+        let major = self.cluster.version.major;
+        settings.pg = self.fields;
+        settings.activity_size = self.read_u32(self.symbols.activity_query_size).unwrap_or(1024);
+        settings.backend_type_client = backend::backend_type_of(major, Role::ClientBackend).unwrap_or(u32::MAX);
+        settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
+        settings.state_running = self.layout.map_or(u32::MAX, |layout| layout.state_running);
+    }
+
+    /// What changes when the postmaster does.
+    pub fn target(&self) -> Target {
+        Target { postmaster: self.cluster.postmaster_pid, _pad: 0, symbols: self.symbols }
+    }
+
+    /// `track_activities`: whether the server shows what its backends do.
+    pub fn tracks_activities(&self) -> bool {
+        self.read_u32(self.symbols.track_activities).is_none_or(|value| value & 0xff != 0)
+    }
+
+    fn read_u32(&self, address: u64) -> Option<u32> {
+        if address == 0 {
+            return None;
+        }
+        ProcessMemory::open(self.cluster.postmaster_pid).ok()?.read_u32(address).ok()
+    }
+
+    /// A role by the value of `MyBackendType`.
+    pub fn role(&self, backend_type: u32) -> Option<Role> {
+        backend::from_backend_type(self.cluster.version.major, backend_type)
+    }
+
+    /// Who a live process is: by its memory where the layout holds, else by its title.
+    pub fn identify(&self, pid: u32) -> Identity {
+        let mut identity = self.title_identity(pid);
+        let Ok(memory) = ProcessMemory::open(pid) else { return identity };
+        if self.symbols.my_backend_type != 0
+            && let Ok(value) = memory.read_u32(self.symbols.my_backend_type)
+            && let Some(role) = self.role(value)
+            // Parallel and logical workers share a type: the title knows better.
+            && (role != Role::BackgroundWorker || matches!(identity.role, Role::Unknown | Role::Postmaster))
+        {
+            identity.role = role;
+        }
+        if !matches!(identity.role, Role::ClientBackend | Role::WalSender) {
+            return identity;
+        }
+        let variable = |address: u64| (address != 0).then(|| memory.ptr(address).ok()).flatten().filter(|p| *p != 0);
+        let string = |base: Option<u64>, offset: u32| {
+            let address = memory.ptr(base? + if offset == ABSENT { return None } else { offset as u64 }).ok()?;
+            let bytes = memory.cstr(address, NAME_MAX).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|name| !name.is_empty())
+        };
+        let port = variable(self.symbols.my_proc_port);
+        let status = variable(self.symbols.my_be_entry);
+        identity.database = string(port, self.fields.port_database_name).or(identity.database);
+        identity.user = string(port, self.fields.port_user_name).or(identity.user);
+        identity.application_name = string(status, self.fields.status_appname);
+        identity
+    }
+
+    fn title_identity(&self, pid: u32) -> Identity {
+        let mut title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        title.truncate(TITLE_MAX);
+        backend::from_title(&title, None)
+    }
+
+    /// Whether a client backend is still in authentication or start-up.
+    pub fn is_starting(&self, pid: u32) -> bool {
+        let Ok(memory) = ProcessMemory::open(pid) else { return true };
+        let status = memory.ptr(self.symbols.my_be_entry).unwrap_or(0);
+        if status == 0 {
+            return true;
+        }
+        match self.layout {
+            Some(layout) if self.fields.status_state != ABSENT => {
+                let state = memory.read_u32(status + self.fields.status_state as u64).unwrap_or(0);
+                state == layout.state_undefined || Some(state) == layout.state_starting
+            }
+            _ => memory.read_u32(self.symbols.client_auth_in_progress).is_ok_and(|value| value & 0xff != 0),
+        }
+    }
+
+    /// Whether a backend has a statement in work.
+    pub fn is_working(&self, pid: u32) -> bool {
+        ProcessMemory::open(pid)
+            .and_then(|memory| memory.ptr(self.symbols.debug_query_string))
+            .is_ok_and(|address| address != 0)
+    }
+
+    /// `wait_event_info` of a live process; 0 when it waits for nothing or cannot be read.
+    pub fn wait_event(&self, pid: u32) -> u32 {
+        let read = || {
+            let memory = ProcessMemory::open(pid).ok()?;
+            if self.symbols.my_wait_event_info != 0 {
+                return memory.read_u32(memory.ptr(self.symbols.my_wait_event_info).ok()?).ok();
+            }
+            if self.fields.proc_wait_event == ABSENT || self.symbols.my_proc == 0 {
+                return None;
+            }
+            let proc = memory.ptr(self.symbols.my_proc).ok().filter(|proc| *proc != 0)?;
+            memory.read_u32(proc + self.fields.proc_wait_event as u64).ok()
+        };
+        read().unwrap_or(0)
+    }
+
+    /// The text a backend works on, and whether it is cut.
+    pub fn query(&self, pid: u32) -> Option<(Vec<u8>, bool)> {
+        let memory = ProcessMemory::open(pid).ok()?;
+        let address = memory.ptr(self.symbols.debug_query_string).ok().filter(|address| *address != 0)?;
+        let max = pgstrobe_common::record::TEXT_LEN;
+        let text = memory.cstr(address, max).ok()?;
+        let cut = text.len() + 1 >= max;
+        Some((text, cut))
+    }
+}

@@ -1,0 +1,141 @@
+//! The registry of probes. A probe is data: the `--help`, `pgstrobe probes`, the README's table and the attach loop all
+//! derive from [`PROBES`].
+
+mod fsync;
+mod ledger;
+mod lifecycle;
+mod statement;
+mod statement_entry;
+mod text;
+
+use pgstrobe_common::state::{HIT_ENTRY, HIT_KINDS};
+use serde::Serialize;
+
+/// How much is measured; each level contains the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Waits and on-CPU time of every backend; no statements.
+    Sample,
+    /// Exact statements, their ledger, fsync. Plants no trap in Postgres.
+    Standard,
+    /// Chosen traps in Postgres.
+    Detail,
+}
+
+impl Level {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Standard => "standard",
+            Self::Detail => "detail",
+        }
+    }
+}
+
+/// One thing pgstrobe can measure.
+pub struct Probe {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub level: Level,
+    /// What its numbers are in.
+    pub unit: &'static str,
+    /// What they are told apart by.
+    pub labels: &'static [&'static str],
+    /// Without it there is no profile.
+    pub essential: bool,
+    /// Ways to feed it, the best first; the first whose hooks all attach is used.
+    pub ways: &'static [Way],
+    /// What the report cannot show without the probe.
+    pub without: &'static str,
+    /// Index of its counters among the `HIT_` kinds.
+    pub hit_kinds: &'static [u32],
+}
+
+/// One set of hooks that feeds a probe.
+pub struct Way {
+    pub name: &'static str,
+    pub hooks: &'static [Hook],
+    /// What is lost against the first way; empty for the first.
+    pub loses: &'static str,
+}
+
+/// One attachment of one eBPF program.
+pub struct Hook {
+    pub program: &'static str,
+    pub point: Point,
+}
+
+/// Where a program is attached.
+pub enum Point {
+    TpBtf(&'static str),
+    /// The first of these kernel functions that exists.
+    Fexit(&'static [&'static str]),
+    Tracepoint(&'static str, &'static str),
+    /// A timer on every CPU, in hertz.
+    CpuClock(u64),
+    /// A function or USDT of the server, by its name in [`statement_entry`].
+    Server(&'static str),
+}
+
+impl Point {
+    /// As shown to people: `tp_btf/sched_switch`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::TpBtf(name) => format!("tp_btf/{name}"),
+            Self::Fexit(names) => format!("fexit/{}", names.join("|")),
+            Self::Tracepoint(category, name) => format!("tracepoint/{category}/{name}"),
+            Self::CpuClock(hz) => format!("perf_event/cpu-clock@{hz}Hz"),
+            Self::Server(name) => format!("uprobe/{name}"),
+        }
+    }
+}
+
+/// All probes, in the order they are attached: who lives and dies first, so that nothing begins unseen.
+pub static PROBES: &[&Probe] = &[
+    &lifecycle::PROBE,
+    &ledger::PROBE,
+    &statement::PROBE,
+    &statement_entry::PROBE,
+    &text::PROBE,
+    &fsync::PROBE,
+];
+
+const _: () = assert!(HIT_ENTRY < HIT_KINDS);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Programs of the embedded object, by the symbols in its program sections.
+    fn programs() -> BTreeSet<String> {
+        let object = aya_obj::Object::parse(crate::attach::OBJECT).expect("the embedded object parses");
+        object.programs.keys().cloned().collect()
+    }
+
+    #[test]
+    fn every_program_belongs_to_a_hook_and_every_hook_to_a_program() {
+        let programs = programs();
+        let hooks: BTreeSet<String> = PROBES
+            .iter()
+            .flat_map(|probe| probe.ways)
+            .flat_map(|way| way.hooks)
+            .map(|hook| hook.program.to_owned())
+            .collect();
+        assert_eq!(programs, hooks);
+    }
+
+    #[test]
+    fn fallbacks_say_what_they_lose_and_names_are_unique() {
+        let mut names = BTreeSet::new();
+        for probe in PROBES {
+            assert!(names.insert(probe.name), "{} is named twice", probe.name);
+            assert!(!probe.ways.is_empty() && !probe.without.is_empty());
+            for (i, way) in probe.ways.iter().enumerate() {
+                assert_eq!(way.loses.is_empty(), i == 0, "{}: {}", probe.name, way.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Statements by what crosses the client's socket: no trap in Postgres.
+
+use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+
+use super::{Hook, Level, Point, Probe, Way};
+
+pub static PROBE: Probe = Probe {
+    name: "statement",
+    help: "every statement, from the arrival of its message to the last byte of its answer",
+    level: Level::Standard,
+    unit: "ns",
+    labels: &["statement class", "backend", "database", "user"],
+    essential: false,
+    ways: &[
+        Way {
+            name: "tp_btf",
+            hooks: &[
+                Hook { program: "sock_recv_length", point: Point::TpBtf("sock_recv_length") },
+                Hook { program: "sock_send_length", point: Point::TpBtf("sock_send_length") },
+            ],
+            loses: "",
+        },
+        Way {
+            name: "fexit",
+            hooks: &[
+                Hook { program: "sock_recvmsg", point: Point::Fexit(&["sock_recvmsg"]) },
+                Hook { program: "sock_sendmsg", point: Point::Fexit(&["__sock_sendmsg", "sock_sendmsg"]) },
+            ],
+            loses: "nothing; a receive or send costs a little more",
+        },
+        Way {
+            name: "syscall",
+            hooks: &[
+                Hook { program: "sys_enter_recvfrom", point: Point::Tracepoint("syscalls", "sys_enter_recvfrom") },
+                Hook { program: "sys_exit_recvfrom", point: Point::Tracepoint("syscalls", "sys_exit_recvfrom") },
+                Hook { program: "sys_enter_sendto", point: Point::Tracepoint("syscalls", "sys_enter_sendto") },
+                Hook { program: "sys_exit_sendto", point: Point::Tracepoint("syscalls", "sys_exit_sendto") },
+            ],
+            loses: "nothing; four hooks on system calls of every process instead of two on sockets",
+        },
+    ],
+    without: "no statements: only waits and on-CPU time of backends",
+    hit_kinds: &[HIT_RECEIVE, HIT_SEND],
+};

@@ -1,0 +1,21 @@
+//! Whole texts of statements longer than `track_activity_query_size`.
+
+use pgstrobe_common::state::HIT_SAMPLE;
+
+use super::{Hook, Level, Point, Probe, Way};
+
+pub static PROBE: Probe = Probe {
+    name: "text",
+    help: "the whole text of statements the server shows cut, taken once per class while one runs",
+    level: Level::Standard,
+    unit: "bytes",
+    labels: &["statement class"],
+    essential: false,
+    ways: &[Way {
+        name: "perf_event",
+        hooks: &[Hook { program: "sampler", point: Point::CpuClock(97) }],
+        loses: "",
+    }],
+    without: "long statements that never wait are shown cut at track_activity_query_size",
+    hit_kinds: &[HIT_SAMPLE],
+};

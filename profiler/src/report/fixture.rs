@@ -1,0 +1,262 @@
+//! Sample reports for tests and for looking at the formats: a busy server with troubles, and an idle one.
+
+use super::model::*;
+use crate::hist::Histogram;
+
+/// `count` durations in nanoseconds around `median`, spread like real latencies (a factor of e to the power of
+/// `sigma`).
+pub fn latency(count: u64, median: f64, sigma: f64) -> Hist {
+    histogram(count, median, sigma).summary()
+}
+
+fn histogram(count: u64, median: f64, sigma: f64) -> Histogram {
+    let mut hist = Histogram::new();
+    for i in 0..count {
+        // The logistic distribution's quantiles: close enough to normal, and no generator is needed.
+        let p = (i as f64 + 0.5) / count as f64;
+        hist.record((median * (sigma * 0.55 * (p / (1.0 - p)).ln()).exp()) as u64);
+    }
+    hist
+}
+
+/// One part of a ledger; `event` as `Type:Event`, empty for none.
+pub fn part(state: &str, event: &str, cause: Option<&str>, ns: u64, count: u64) -> LedgerPart {
+    let (wait_event_type, wait_event) = match event.split_once(':') {
+        Some((class, name)) => (Some(class.to_string()), Some(name.to_string())),
+        None => (None, None),
+    };
+    LedgerPart { state: state.into(), wait_event_type, wait_event, cause: cause.map(String::from), ns, count }
+}
+
+/// A ledger of these parts, largest first.
+pub fn ledger(mut parts: Vec<LedgerPart>) -> Ledger {
+    parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
+    Ledger { wall_ns: parts.iter().map(|part| part.ns).sum(), parts }
+}
+
+fn commit_ledger(scale: u64, count: u64) -> Ledger {
+    ledger(vec![
+        part("blocked", "IO:WalSync", Some("fsync"), 451 * scale, count),
+        part("cpu", "", None, 243 * scale, count * 2),
+        part("blocked", "Lock:transactionid", Some("semaphore"), 121 * scale, count / 7),
+        part("blocked", "LWLock:WALWrite", Some("semaphore"), 90 * scale, count / 3),
+        part("runnable", "", None, 61 * scale, count),
+        part("blocked", "IO:DataFileRead", Some("block_io"), 20 * scale, count / 50),
+        part("blocked", "Client:ClientWrite", Some("socket"), 9 * scale, count / 90),
+        part("blocked", "", Some("page_fault"), 4 * scale, count / 100),
+        part("unattributed", "", None, scale, 0),
+    ])
+}
+
+fn query(id: &str, text: &str, calls: u64, median: f64, ledger: impl FnOnce(u64) -> Ledger) -> Query {
+    let histogram = histogram(calls, median, 0.7);
+    Query {
+        query_id: id.into(),
+        query_id_source: "server".into(),
+        query: text.into(),
+        cut: false,
+        database: Some("shop".into()),
+        user: Some("app".into()),
+        calls,
+        sent_bytes: calls * 90,
+        ledger: ledger(histogram.sum()),
+        latency: histogram.summary(),
+        errors: 0,
+    }
+}
+
+fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
+    let probe = |name: &str, hook: &str, attached, hits, reason: Option<&str>| ProbeCoverage {
+        name: name.into(),
+        level: "standard".into(),
+        hooks: vec![hook.into()],
+        attached,
+        hits,
+        run_ns: hits * 310,
+        reason: reason.map(String::from),
+    };
+    Coverage {
+        lost: ["map_full", "read_failed", "ring_buffer_full", "text_unread", "too_many_backends", "too_many_classes"]
+            .map(|reason| (reason.to_string(), 0))
+            .into(),
+        probes: vec![
+            probe("statement", "tp_btf/sock_recv_length", true, hits / 3, None),
+            probe("wait", "tp_btf/sched_switch", true, hits / 2, None),
+            probe("fsync", "fexit/vfs_fsync_range", true, count, None),
+            probe("reclaim", "tp_btf/mm_vmscan_direct_reclaim_begin", true, 0, None),
+            probe(
+                "cache",
+                "perf/cache-misses",
+                false,
+                0,
+                Some("this machine has no hardware counters: last-level cache hit rates are missing"),
+            ),
+        ],
+        overhead: Overhead {
+            hits,
+            run_ns,
+            run_ns_per_statement: run_ns.checked_div(count).unwrap_or(0) as f64,
+            source: "kernel".into(),
+            own_cpu_ns: 84_000_000,
+            own_rss_bytes: 23 << 20,
+        },
+        notes: vec!["track_activities is off in database \"audit\": its statements have no text".into()],
+    }
+}
+
+fn frame() -> Report {
+    Report {
+        schema: SCHEMA.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at: "2026-03-01T03:12:45Z".into(),
+        duration_ns: 10_000_000_000,
+        host: Host { kernel: "6.18.0-amd64".into(), cpus: 8, virtualized: true, btf: true },
+        clusters: vec![Cluster {
+            postmaster_pid: 812,
+            version: "18.1".into(),
+            port: Some(5432),
+            data_directory: "/var/lib/postgresql/18/main".into(),
+            binary: "/usr/lib/postgresql/18/bin/postgres".into(),
+            boundary: "socket".into(),
+            restarts: 0,
+        }],
+        ..Report::default()
+    }
+}
+
+/// A server under load, waiting for its WAL, with one stuck statement. Its findings are those of the rules.
+pub fn busy() -> Report {
+    let mut report = frame();
+    let queries = vec![
+        query(
+            "-4725308364311418612",
+            "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2",
+            9_000,
+            1_900_000.0,
+            |sum| commit_ledger(sum / 1000, 9_000),
+        ),
+        query("8112553443234423", "COMMIT", 4_500, 1_400_000.0, |sum| commit_ledger(sum / 1000, 4_500)),
+        query(
+            "2235532144555",
+            "SELECT o.id, o.placed_at, c.name, sum(l.price * l.quantity) FROM orders o JOIN customers c ON c.id = \
+             o.customer_id JOIN \
+             order_lines l ON l.order_id = o.id WHERE o.placed_at > now() - $1 AND c.region = $2 GROUP BY $3, $4, $5 \
+                 ORDER BY $6 DESC LIMIT $7",
+            24,
+            95_000_000.0,
+            |sum| {
+                ledger(vec![
+                    part("cpu", "", None, sum / 2, 90),
+                    part("blocked", "IO:DataFileRead", Some("block_io"), sum / 2, 800),
+                ])
+            },
+        ),
+        query("77443211234", "SELECT abalance FROM pgbench_accounts WHERE aid = $1", 9_000, 41_000.0, |sum| {
+            ledger(vec![part("cpu", "", None, sum, 9_000)])
+        }),
+        query("991244", "<unparsable>", 3, 1_000_000.0, |sum| ledger(vec![part("cpu", "", None, sum, 3)])),
+    ];
+    let count = queries.iter().map(|q| q.calls).sum();
+    let wall: u64 = queries.iter().map(|q| q.ledger.wall_ns).sum();
+    let mut all = Histogram::new();
+    queries.iter().for_each(|q| all.merge(&Histogram::from_hist(&q.latency).expect("written above")));
+    report.statements = Statements {
+        count,
+        errors: 12,
+        batches: 0,
+        pipelined: 0,
+        terminated: 0,
+        sent_bytes: 2_400_000,
+        latency: all.summary(),
+        ledger: commit_ledger(wall / 1000, count),
+    };
+    let backend = |pid, role: &str, statements, ledger: Ledger| Backend {
+        pid,
+        role: role.into(),
+        database: (role == "client backend").then(|| "shop".into()),
+        user: (role == "client backend").then(|| "app".into()),
+        application_name: (role == "client backend").then(|| "pgbench".into()),
+        statements,
+        latency: latency(statements, 1_500_000.0, 0.7),
+        ledger,
+        fsync: BackendFsync { count: statements / 2, total_ns: 2_000_000_000, max_ns: 9_000_000 },
+        alive: true,
+        ..Backend::default()
+    };
+    report.backends = vec![
+        backend(2201, "client backend", 11_000, commit_ledger(wall / 2000, 11_000)),
+        backend(2202, "client backend", 11_527, commit_ledger(wall / 2000, 11_527)),
+        Backend {
+            outside: ledger(vec![
+                part("blocked", "Timeout:CheckpointWriteDelay", Some("timer"), 9_100_000_000, 90),
+                part("blocked", "IO:DataFileSync", Some("fsync"), 700_000_000, 12),
+                part("cpu", "", None, 200_000_000, 100),
+            ]),
+            ..backend(820, "checkpointer", 0, Ledger::default())
+        },
+    ];
+    report.roles = vec![
+        Role {
+            role: "client backend".into(),
+            processes: 14,
+            statements: count,
+            latency: report.statements.latency.clone(),
+            startup: latency(12, 2_600_000.0, 0.4),
+            ledger: report.statements.ledger.clone(),
+            outside: ledger(vec![part("blocked", "Client:ClientRead", Some("socket"), 4_000_000_000, 22_000)]),
+        },
+        Role {
+            role: "checkpointer".into(),
+            processes: 1,
+            outside: report.backends[2].outside.clone(),
+            ..Role::default()
+        },
+    ];
+    report.queries = queries;
+    report.unfinished = vec![Unfinished {
+        pid: 2377,
+        database: Some("shop".into()),
+        user: Some("admin".into()),
+        query: Some("ALTER TABLE orders ADD COLUMN note text".into()),
+        elapsed_ns: 10_000_000_000,
+        began_before: true,
+        ledger: ledger(vec![
+            part("blocked", "Lock:relation", Some("semaphore"), 9_999_000_000, 1),
+            part("cpu", "", None, 1_000_000, 2),
+        ]),
+    }];
+    let by = |pid, role: &str, syscall: &str, kind: &str, file: &str, count, median| FsyncBy {
+        role: role.into(),
+        pid,
+        syscall: syscall.into(),
+        file_kind: kind.into(),
+        file: file.into(),
+        count,
+        errors: 0,
+        latency: latency(count, median, 0.5),
+    };
+    report.fsync = Fsync {
+        latency: latency(11_290, 980_000.0, 0.5),
+        errors: 0,
+        by: vec![
+            by(2201, "client backend", "fdatasync", "wal", "pg_wal/000000010000000000000042", 5_600, 970_000.0),
+            by(2202, "client backend", "fdatasync", "wal", "pg_wal/000000010000000000000042", 5_650, 990_000.0),
+            by(820, "checkpointer", "fsync", "relation", "base/16384/16397.1", 12, 31_000_000.0),
+            by(820, "checkpointer", "fsync", "slru", "pg_xact/0000", 3, 1_200_000.0),
+            by(823, "walwriter", "fdatasync", "wal", "pg_wal/000000010000000000000042", 25, 1_000_000.0),
+        ],
+    };
+    report.coverage = coverage(280_000, 51_000_000, count);
+    report.findings = crate::findings::evaluate(&report);
+    report
+}
+
+/// A server on which nothing ran.
+pub fn idle() -> Report {
+    let mut report = frame();
+    report.coverage = coverage(40, 12_000, 0);
+    report.coverage.notes.clear();
+    report.roles = vec![Role { role: "checkpointer".into(), processes: 1, ..Role::default() }];
+    report.findings = crate::findings::evaluate(&report);
+    report
+}

@@ -1,0 +1,11 @@
+//! Reports: one model, one file a format.
+//!
+//! [`model`] is the report as plain data and the contract of the JSON; every format is a function of it, and a new one
+//! is a file here and a line in [`output::FORMATS`].
+
+#[doc(hidden)]
+pub mod fixture;
+pub mod json;
+pub mod model;
+pub mod output;
+pub mod text;

@@ -1,0 +1,118 @@
+//! What the text must hold for whoever reads it in a hurry.
+
+use super::*;
+use crate::report::fixture;
+use crate::report::model::Unfinished;
+
+fn text(report: &Report, width: usize) -> String {
+    render(report, &TextOptions { top: 10, width, colour: false })
+}
+
+/// Prints the text: `PGSTROBE_SHOW=80 cargo test … show -- --nocapture`.
+#[test]
+fn show() {
+    if let Some(width) = std::env::var("PGSTROBE_SHOW").ok().and_then(|w| w.parse().ok()) {
+        println!("{}\n=====\n{}", text(&fixture::busy(), width), text(&fixture::idle(), width));
+    }
+}
+
+#[test]
+fn every_width_holds() {
+    for report in [fixture::busy(), fixture::idle(), Report::default()] {
+        for width in (0..40).chain([60, 80, 100, 120, 200, 10_000]) {
+            for line in text(&report, width).lines() {
+                assert!(format::width(line) <= width.max(20), "{width}: {line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_screen_is_the_answer() {
+    let text = text(&fixture::busy(), 80);
+    let screen: Vec<&str> = text.lines().collect();
+    let cost = screen.iter().position(|line| line.starts_with("cost: ")).unwrap();
+    assert!(cost < 36, "{cost}");
+    let screen = screen[..=cost].join("\n");
+    for needed in [
+        "PostgreSQL 18.1, port 5432",
+        "22,527 in all",
+        "p99.9",
+        "45.1 %",
+        "IO:WalSync",
+        "UPDATE pgbench_accounts",
+        "checkpointer",
+        "2377",
+        "Lock:relation",
+        "warning",
+        "lost: 0 (map_full 0",
+        "of one core in eBPF (280,000 hits",
+    ] {
+        assert!(screen.contains(needed), "{needed} in\n{screen}");
+    }
+}
+
+#[test]
+fn shares_of_the_ledger_add_up() {
+    let text = text(&fixture::busy(), 100);
+    let table = text.split("TIME WENT").nth(1).unwrap().split("\n\n").next().unwrap();
+    let tenths: u64 =
+        table.lines().filter_map(|line| line.trim().split(" %").next()?.replace('.', "").parse::<u64>().ok()).sum();
+    assert_eq!(tenths, 1000, "{table}");
+}
+
+#[test]
+fn what_was_lost_stands_first() {
+    let mut report = fixture::busy();
+    report.coverage.lost.insert("read_failed".into(), 1_234);
+    let text = text(&report, 80);
+    assert!(text.contains("\nlost: 1,234 (read_failed 1,234, "), "{text}");
+}
+
+#[test]
+fn an_idle_server_reads_sensibly() {
+    let text = text(&fixture::idle(), 80);
+    assert!(text.contains("no statement ran"), "{text}");
+    assert!(text.contains("lost: 0 ("), "{text}");
+    assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    let mut stuck = fixture::idle();
+    stuck.unfinished = vec![Unfinished { pid: 7, elapsed_ns: 9_000_000_000, ..Unfinished::default() }];
+    let text = render(&stuck, &TextOptions::default());
+    assert!(text.contains("STILL RUNNING") && text.contains("(text not known)"), "{text}");
+}
+
+#[test]
+fn names_cannot_reach_the_terminal() {
+    let mut report = fixture::busy();
+    let evil = "x\x1b]0;pwned\x07\u{9b}2J\r\n\u{202e}y";
+    report.queries[0].query = evil.into();
+    report.queries[0].user = Some(evil.into());
+    report.backends[0].application_name = Some(evil.into());
+    report.clusters[0].data_directory = evil.into();
+    report.fsync.by[0].file = evil.into();
+    report.unfinished[0].query = Some(evil.into());
+    report.coverage.notes.push(evil.into());
+    report.findings[0].title = evil.into();
+    for width in [20, 80, 300] {
+        let text = text(&report, width);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(!text.contains('\u{202e}'));
+    }
+    let coloured = render(&report, &TextOptions { colour: true, ..TextOptions::default() });
+    assert!(coloured.contains("\x1b[1m") && !coloured.contains("\x1b]"));
+}
+
+#[test]
+fn probes_say_what_is_wrong() {
+    let text = text(&fixture::busy(), 80);
+    for needed in ["never fired", "not attached", "cache: this machine has no hardware counters"] {
+        assert!(text.contains(needed), "{needed}");
+    }
+}
+
+#[test]
+fn histograms_are_pictures() {
+    let text = text(&fixture::busy(), 80);
+    assert!(text.contains("usecs : count"), "{text}");
+    assert!(text.lines().any(|line| line.contains(" -> ") && line.ends_with('|') && line.contains("|**")), "{text}");
+}

@@ -1,0 +1,220 @@
+//! The commands: from the command line to an exit code.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    cli::{Cli, Command, ReportArgs},
+    doctor,
+    kernel::features,
+    postgres::cluster::{self, ChooseError},
+    probes::PROBES,
+    report::{
+        model::Report,
+        output::{self, Destination},
+    },
+    session::{Refused, Session},
+};
+
+/// Exit codes, a part of the interface.
+pub mod exit {
+    pub const DONE: u8 = 0;
+    pub const FAILURE: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const TARGET: u8 = 3;
+    pub const REFUSED: u8 = 4;
+    pub const LOSS: u8 = 5;
+}
+
+/// Runs a command; errors become a sentence on stderr and an exit code.
+pub fn run(cli: Cli) -> u8 {
+    let result = match cli.command {
+        Command::Report(args) => report(&args),
+        Command::Doctor => doctor::run(&mut std::io::stdout().lock()),
+        Command::Probes => probes(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("pgstrobe: {error:#}");
+        code_of(&error)
+    })
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<ChooseError>() {
+        exit::TARGET
+    } else if error.is::<Refused>() {
+        exit::REFUSED
+    } else if error.is::<output::UnknownFormat>() {
+        exit::USAGE
+    } else {
+        exit::FAILURE
+    }
+}
+
+fn report(args: &ReportArgs) -> Result<u8> {
+    let outputs = destinations(args)?;
+    let began = Instant::now();
+    let config = args.config();
+    // Before any thread: the mount is for this process alone.
+    if features::tracefs().is_none()
+        && let Err(error) = features::mount_private_tracefs()
+    {
+        tracing::info!("tracefs cannot be mounted: {error}");
+    }
+    let discovery = cluster::discover();
+    let cluster =
+        cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
+    let mut session = Session::start(config, cluster)?;
+    let attached = began.elapsed();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        let cluster = &session.server().cluster;
+        eprintln!(
+            "pgstrobe: attached in {} ms to PostgreSQL {} (pid {}); {}",
+            attached.as_millis(),
+            cluster.version,
+            cluster.postmaster_pid,
+            match args.duration {
+                Some(duration) => format!("profiling for {} s, Ctrl-C ends it early", duration.as_secs_f64()),
+                None => "profiling until Ctrl-C".into(),
+            }
+        );
+        let period = args.interval.or(args.duration);
+        let mut left = if args.interval.is_some() { args.count } else { Some(1) };
+        let mut lost = false;
+        loop {
+            let interrupted = profile(&mut session, period, &mut stop).await;
+            left = left.map(|left| left - 1);
+            let last = interrupted || left == Some(0);
+            let report = session.report(last);
+            lost |= report.coverage.lost.values().any(|n| *n > 0);
+            write(&report, args, &outputs)?;
+            if last {
+                return Ok(if lost && args.fail_on_loss { exit::LOSS } else { exit::DONE });
+            }
+        }
+    })
+}
+
+/// Ticks until the period is over (`false`) or a signal asks to stop (`true`).
+async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Stop) -> bool {
+    let began = Instant::now();
+    let bar = progress(period);
+    let mut ticker = tokio::time::interval(session.drain_period());
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let end = async {
+        match period {
+            Some(period) => tokio::time::sleep(period).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(end);
+    let interrupted = loop {
+        tokio::select! {
+            biased;
+            () = stop.asked() => break true,
+            () = &mut end => break false,
+            _ = ticker.tick() => {
+                session.tick();
+                if let Some(bar) = &bar {
+                    bar.set_position(began.elapsed().as_millis() as u64);
+                    bar.set_message(format!("{} statements", session.statements()));
+                }
+            }
+        }
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    interrupted
+}
+
+/// A bar with the time left, on a terminal only.
+fn progress(period: Option<Duration>) -> Option<ProgressBar> {
+    let period = period?;
+    if !std::io::stderr().is_terminal() || period < Duration::from_secs(2) {
+        return None;
+    }
+    let style = ProgressStyle::with_template("{bar:30} {msg}, {eta} left").ok()?;
+    Some(ProgressBar::new(period.as_millis() as u64).with_style(style))
+}
+
+/// Ctrl-C, `kill`, and a terminal that goes away.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let on = |kind| signal(kind).context("cannot handle signals");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+fn destinations(args: &ReportArgs) -> Result<Vec<Destination>> {
+    if args.output.is_empty() {
+        return Ok(vec!["-".parse()?]);
+    }
+    args.output.iter().map(|path| Ok(path.to_string_lossy().parse()?)).collect()
+}
+
+/// Writes the report to every destination; one that fails does not cost the others.
+fn write(report: &Report, args: &ReportArgs, outputs: &[Destination]) -> Result<()> {
+    let options = output::terminal_options(args.top);
+    let mut first = None;
+    for to in outputs {
+        if let Err(error) = output::write(report, &options, to) {
+            if first.is_some() {
+                eprintln!("pgstrobe: {error}");
+            }
+            first.get_or_insert(error);
+        }
+    }
+    first.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn probes() -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    let mut print = || -> std::io::Result<()> {
+        for probe in PROBES {
+            writeln!(out, "{} ({})", probe.name, probe.level.name())?;
+            writeln!(out, "    {}", probe.help)?;
+            writeln!(out, "    unit: {}; by: {}", probe.unit, probe.labels.join(", "))?;
+            for (i, way) in probe.ways.iter().enumerate() {
+                let hooks: Vec<_> = way.hooks.iter().map(|hook| hook.point.describe()).collect();
+                let rank = if i == 0 { "hooks".to_owned() } else { format!("else {}", way.name) };
+                writeln!(out, "    {rank}: {}", hooks.join(", "))?;
+                if !way.loses.is_empty() {
+                    writeln!(out, "        loses: {}", way.loses)?;
+                }
+            }
+            writeln!(out, "    without it: {}", probe.without)?;
+        }
+        Ok(())
+    };
+    match print() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(exit::DONE),
+    }
+}

@@ -1,0 +1,106 @@
+//! From bytes of the ring buffer to the aggregate.
+
+use pgstrobe_common::record::{
+    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, Ready,
+    STATEMENT_SHORT, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+};
+
+use super::Session;
+use crate::postgres::{
+    backend::{self, Identity, Role},
+    server::Server,
+};
+
+/// A record of type `T` at the beginning of `bytes`; short input reads as zeros.
+fn record<T: Plain>(bytes: &[u8]) -> T {
+    let mut value = T::ZERO;
+    let n = bytes.len().min(size_of::<T>());
+    // SAFETY: `Plain` types are integers without padding; the copy stays within both.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast(), n) };
+    value
+}
+
+/// Records: `repr(C)`, integers only.
+trait Plain: Copy {
+    const ZERO: Self;
+}
+
+macro_rules! plain {
+    // SAFETY: for all of them, zero bytes are a value.
+    ($($type:ty),+) => {$(impl Plain for $type {
+        const ZERO: Self = unsafe { std::mem::zeroed() };
+    })+};
+}
+
+plain!(Header, Statement, Fork, Ready, Exit, Text, Sync);
+
+impl Session {
+    /// Takes everything out of the ring buffer.
+    pub(super) fn drain(&mut self) {
+        while let Some(item) = self.ring.next() {
+            let bytes: &[u8] = &item;
+            match record::<Header>(bytes).kind {
+                KIND_STATEMENT => {
+                    let mut statement: Statement = record(bytes);
+                    if bytes.len() < size_of::<Statement>() {
+                        statement.flags |= STATEMENT_SHORT;
+                    }
+                    self.aggregate.statement(&statement);
+                }
+                KIND_SYNC => {
+                    let sync: Sync = record(bytes);
+                    let known = self.aggregate.identity(sync.header.pid).map(|identity| identity.role);
+                    let role = known.filter(|role| *role != Role::Unknown).or(self.server.role(sync.backend_type));
+                    self.aggregate.sync(&sync, role.unwrap_or(Role::Unknown).name());
+                }
+                KIND_TEXT => {
+                    let text: Text = record(bytes);
+                    let body = bytes.get(size_of::<Text>()..).unwrap_or_default();
+                    let body = &body[..body.len().min(text.len as usize)];
+                    let flag = |flag| text.flags & flag != 0;
+                    self.aggregate.text(text.class_key, flag(TEXT_QUERY_ID), body, flag(TEXT_CUT), flag(TEXT_FULL));
+                }
+                KIND_FORK => {
+                    let pid = record::<Fork>(bytes).header.pid;
+                    self.aggregate.appear(pid);
+                    self.unidentified.insert(pid);
+                }
+                KIND_READY => {
+                    let ready: Ready = record(bytes);
+                    let pid = ready.header.pid;
+                    let startup = (ready.forked_ns != 0).then(|| ready.header.ts_ns.saturating_sub(ready.forked_ns));
+                    self.unidentified.remove(&pid);
+                    self.aggregate.identify(pid, identity(&ready, &self.server));
+                    self.aggregate.ready(pid, startup);
+                }
+                KIND_EXIT => {
+                    let exit: Exit = record(bytes);
+                    let pid = exit.header.pid;
+                    if self.unidentified.remove(&pid)
+                        && let Some(role) = self.server.role(exit.backend_type)
+                    {
+                        self.aggregate.identify(pid, Identity::of(role));
+                    }
+                    self.aggregate.exit(pid, exit.outside_ns, &exit.outside);
+                }
+                kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
+            }
+        }
+    }
+}
+
+/// Who a backend said it is when it became ready.
+fn identity(ready: &Ready, server: &Server) -> Identity {
+    let mut identity = backend::from_title(&ready.title, None);
+    if let Some(role) = server.role(ready.backend_type) {
+        identity.role = role;
+    }
+    let name = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        Some(String::from_utf8_lossy(&bytes[..end]).into_owned()).filter(|name| !name.is_empty())
+    };
+    identity.database = name(&ready.database_name).or(identity.database);
+    identity.user = name(&ready.user_name).or(identity.user);
+    identity.application_name = name(&ready.application_name);
+    identity
+}

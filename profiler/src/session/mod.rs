@@ -1,0 +1,477 @@
+//! A profile under way: load, attach, drain, tick, and at the end one [`Report`].
+
+mod drain;
+mod restart;
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+};
+use pgstrobe_common::{
+    fields::ABSENT,
+    state::{
+        BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, BOUNDARY_SOCKET, BOUNDARY_UPROBE,
+        Backend, HIT_KINDS, LOST_NAMES, LOST_REASONS, Settings, Target,
+    },
+};
+
+use crate::{
+    aggregate::Aggregate,
+    attach::{self, Attached, Site, Sites},
+    config::{Boundary, Config},
+    cost::{self, ProgramCost, Timing},
+    findings,
+    kernel::{
+        btf::{Btf, VMLINUX},
+        features::{self, Host, monotonic_ns},
+    },
+    postgres::{
+        backend::{Identity, Role},
+        cluster::{self, Cluster},
+        server::Server,
+    },
+    probes::{Level, PROBES},
+    report::model::{self, Report, SCHEMA},
+};
+
+/// Why a profile cannot begin: privilege or kernel (exit code 4).
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// A profile under way. Nothing is pinned: dropping it, or the death of the process, detaches everything.
+pub struct Session {
+    ebpf: Ebpf,
+    _links: Vec<OwnedFd>,
+    ring: RingBuf<MapData>,
+    backends: BpfHashMap<MapData, u32, Backend>,
+    target: Array<MapData, Target>,
+    server: Server,
+    host: Host,
+    config: Config,
+    attached: Vec<Attached>,
+    aggregate: Aggregate,
+    /// Forked, and not yet known by their own word.
+    unidentified: HashSet<u32>,
+    /// Statements that were running when the profile began.
+    found_running: HashSet<u32>,
+    restarts: u32,
+    notes: Vec<String>,
+    started: Instant,
+    started_at: SystemTime,
+    interval: Instant,
+    cpu_at_start: u64,
+    timing: Option<Timing>,
+    ticks: u64,
+    /// Costs seen in the windows in which the kernel timed the programs, by program.
+    timed: HashMap<&'static str, ProgramCost>,
+    window: HashMap<&'static str, ProgramCost>,
+    hits_before: [u64; HIT_KINDS as usize],
+}
+
+impl Session {
+    /// Attaches to a cluster.
+    ///
+    /// # Errors
+    /// [`Refused`] where privilege or a kernel feature is missing.
+    pub fn start(config: Config, cluster: Cluster) -> Result<Self> {
+        let missing = features::missing_capabilities();
+        if !missing.is_empty() {
+            return Err(Refused(format!(
+                "pgstrobe needs {} to load eBPF programs and to read the server's memory: run it as root (sudo pgstrobe …)",
+                missing.join(", ")
+            ))
+            .into());
+        }
+        let vmlinux = config.btf.as_deref().unwrap_or(Path::new(VMLINUX));
+        let btf = Btf::load(vmlinux).map_err(|error| {
+            Refused(format!(
+                "{error}: pgstrobe needs the kernel's type information; use a kernel built with CONFIG_DEBUG_INFO_BTF, \
+                 or give its BTF with --btf FILE"
+            ))
+        })?;
+        let kernel_btf =
+            aya::Btf::parse_file(vmlinux, aya::Endianness::default()).context("the kernel's type information")?;
+        let server = Server::open(cluster)?;
+        let mut settings = Settings { kernel: btf.resolve(), ..Settings::UNRESOLVED };
+        let kernel = &settings.kernel;
+        for (name, offset) in [
+            ("task_struct.pid", kernel.task_pid),
+            ("task_struct.tgid", kernel.task_tgid),
+            ("task_struct.__state", kernel.task_state),
+            ("task_struct.exit_code", kernel.task_exit_code),
+        ] {
+            if offset == ABSENT {
+                return Err(Refused(format!("this kernel's type information has no {name}")).into());
+            }
+        }
+        // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
+        settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
+        settings.boundary =
+            if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
+        server.settings(&mut settings);
+
+        let mut ebpf = attach::load(&settings, &kernel_btf, config.ring_bytes).map_err(|error| {
+            Refused(format!("the kernel refuses to load pgstrobe's programs: {error:#} (see `pgstrobe doctor`)"))
+        })?;
+        let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
+        let backends = BpfHashMap::try_from(map(&mut ebpf, "BACKENDS")?)?;
+        let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
+        target.set(0, server.target(), 0)?;
+
+        let site = |name: &str| site(&server, name);
+        let sites = Sites { btf: &btf, kernel: &kernel_btf, server: &site, only_way: config.only_way.as_deref() };
+        let mut links = Vec::new();
+        let mut attached = Vec::new();
+        for probe in PROBES {
+            let wanted = if probe.name == "statement-entry" {
+                config.boundary == Boundary::Uprobe
+            } else {
+                probe.level <= config.level
+            };
+            if !wanted {
+                let reason = Some(format!("not asked for (level {})", probe.level.name()));
+                attached.push(Attached { probe, way: None, reason });
+                continue;
+            }
+            let result = attach::attach(&mut ebpf, probe, &sites, &mut links);
+            if result.way.is_none() && probe.essential {
+                let reason = result.reason.unwrap_or_default();
+                return Err(Refused(format!("cannot attach the probe `{}`: {reason}", probe.name)).into());
+            }
+            attached.push(result);
+        }
+
+        let aggregate = Aggregate::new(
+            server.cluster.version.major,
+            server.cluster.data_directory.clone(),
+            config.show_literals,
+        );
+        let now = Instant::now();
+        let mut this = Self {
+            ebpf,
+            _links: links,
+            ring,
+            backends,
+            target,
+            server,
+            host: Host::look(),
+            config,
+            attached,
+            aggregate,
+            unidentified: HashSet::new(),
+            found_running: HashSet::new(),
+            restarts: 0,
+            notes: Vec::new(),
+            started: now,
+            started_at: SystemTime::now(),
+            interval: now,
+            cpu_at_start: cost::own_cpu_ns(),
+            timing: None,
+            ticks: 0,
+            timed: HashMap::new(),
+            window: HashMap::new(),
+            hits_before: [0; HIT_KINDS as usize],
+        };
+        this.adopt_running();
+        if this.config.bpf_stats {
+            this.timing = Timing::start();
+            this.window = this.program_costs();
+        }
+        Ok(this)
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Enters the processes that already run into the kernel side's map.
+    fn adopt_running(&mut self) {
+        let postmaster = self.server.cluster.postmaster_pid;
+        let pids = cluster::children(&self.server.cluster).into_iter().chain([postmaster]);
+        for pid in pids {
+            let mut identity = self.server.identify(pid);
+            if pid == postmaster {
+                identity = Identity::of(Role::Postmaster);
+            }
+            let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
+            let now = monotonic_ns();
+            let mut state = Backend { since_ns: now, backend_type: u32::MAX, ..Backend::default() };
+            if !client || self.server.is_starting(pid) {
+                state.flags |= BACKEND_STARTING;
+            } else if self.config.level >= Level::Standard && self.server.is_working(pid) {
+                state.flags |= BACKEND_OPEN | BACKEND_CUT;
+                state.start_ns = now;
+                self.found_running.insert(pid);
+            } else {
+                state.end_ns = now;
+            }
+            if let Some((sleeping, run_delay)) = scheduling(pid) {
+                state.run_delay_ns = run_delay;
+                if sleeping {
+                    state.flags |= BACKEND_OFF | BACKEND_SLEPT;
+                    state.off_ns = now;
+                    state.wait_event_info = self.server.wait_event(pid);
+                }
+            }
+            /// `BPF_NOEXIST`: the fork hook may have been faster.
+            const NOEXIST: u64 = 1;
+            if self.backends.insert(pid, state, NOEXIST).is_err() {
+                continue;
+            }
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                let _ = self.backends.remove(&pid);
+                continue;
+            }
+            self.aggregate.appear(pid);
+            self.aggregate.identify(pid, identity);
+        }
+    }
+
+    /// What is to be done regularly: drain, look after the postmaster, learn names, sample the cost.
+    pub fn tick(&mut self) {
+        self.drain();
+        self.follow_postmaster();
+        self.identify_new();
+        self.sample_cost();
+    }
+
+    fn identify_new(&mut self) {
+        for pid in std::mem::take(&mut self.unidentified) {
+            let identity = self.server.identify(pid);
+            if identity.role == Role::Unknown || identity.role == Role::Postmaster {
+                // Still on its way from the postmaster's image; its exit or the next look will tell.
+                if Path::new(&format!("/proc/{pid}")).exists() {
+                    self.unidentified.insert(pid);
+                }
+                continue;
+            }
+            self.aggregate.identify(pid, identity);
+        }
+    }
+
+    /// Lets the kernel time the programs for one tick in ten.
+    fn sample_cost(&mut self) {
+        self.ticks += 1;
+        if self.config.bpf_stats {
+            return;
+        }
+        match self.ticks % 10 {
+            1 => {
+                self.window = self.program_costs();
+                self.timing = Timing::start();
+            }
+            2 => self.close_window(),
+            _ => {}
+        }
+    }
+
+    fn close_window(&mut self) {
+        self.timing = None;
+        for (name, now) in self.program_costs() {
+            let before = self.window.get(name).copied().unwrap_or_default();
+            let sum = self.timed.entry(name).or_default();
+            sum.hits += now.hits.saturating_sub(before.hits);
+            sum.run_ns += now.run_ns.saturating_sub(before.run_ns);
+        }
+        self.window.clear();
+    }
+
+    /// The kernel's statistics of every attached program.
+    fn program_costs(&self) -> HashMap<&'static str, ProgramCost> {
+        self.attached
+            .iter()
+            .filter_map(|attached| attached.way)
+            .flat_map(|way| way.hooks)
+            .filter_map(|hook| {
+                let info = self.ebpf.program(hook.program)?.info().ok()?;
+                let cost = ProgramCost { hits: info.run_count(), run_ns: info.run_time().as_nanos() as u64 };
+                Some((hook.program, cost))
+            })
+            .collect()
+    }
+
+    /// The report of the interval that ends now. `last` detaches everything first.
+    pub fn report(&mut self, last: bool) -> Report {
+        if self.timing.is_some() && (last || !self.config.bpf_stats) {
+            self.close_window();
+        }
+        if last {
+            for (_, program) in self.ebpf.programs_mut() {
+                attach::unload(program);
+            }
+        }
+        self.drain();
+        self.identify_new();
+        let elapsed = self.interval.elapsed();
+        let now = monotonic_ns();
+        let states: Vec<_> = self.backends.iter().flatten().collect();
+        for (pid, state) in states {
+            if let Some(known) = self.aggregate.identity(pid)
+                && known.role == Role::ClientBackend
+            {
+                let identity = self.server.identify(pid);
+                if identity.role == Role::ClientBackend {
+                    self.aggregate.identify(pid, identity);
+                }
+            }
+            let open = state.flags & BACKEND_OPEN != 0;
+            let query = if open { self.server.query(pid) } else { None };
+            let before = state.flags & BACKEND_CUT != 0;
+            self.aggregate.settle(pid, &state, now, query, before);
+        }
+        let mut report = Report {
+            schema: SCHEMA.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
+            duration_ns: elapsed.as_nanos() as u64,
+            host: model::Host {
+                kernel: self.host.release.clone(),
+                cpus: self.host.cpus,
+                virtualized: self.host.virtualized,
+                btf: self.host.btf,
+            },
+            clusters: vec![self.cluster_model()],
+            ..Report::default()
+        };
+        self.aggregate.fill(&mut report);
+        self.fill_coverage(&mut report);
+        report.findings = findings::evaluate(&report);
+        if !last {
+            self.aggregate.next_interval();
+            self.interval = Instant::now();
+            self.started_at = SystemTime::now();
+            self.cpu_at_start = cost::own_cpu_ns();
+        }
+        report
+    }
+
+    fn cluster_model(&self) -> model::Cluster {
+        let cluster = &self.server.cluster;
+        model::Cluster {
+            postmaster_pid: cluster.postmaster_pid,
+            version: cluster.version.to_string(),
+            port: cluster.port,
+            data_directory: cluster.data_directory.display().to_string(),
+            binary: cluster.binary.display().to_string(),
+            boundary: self.config.boundary.name().into(),
+            restarts: self.restarts,
+        }
+    }
+
+    fn fill_coverage(&mut self, report: &mut Report) {
+        let count = |ebpf: &Ebpf, name: &str, index: u32| -> u64 {
+            let map = ebpf.map(name).and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+            map.and_then(|map| map.get(&index, 0).ok()).map_or(0, |values| values.iter().sum())
+        };
+        for reason in 0..LOST_REASONS {
+            let n = count(&self.ebpf, "LOST", reason);
+            report.coverage.lost.insert(LOST_NAMES[reason as usize].into(), n);
+        }
+        let mut hits = [0; HIT_KINDS as usize];
+        for (kind, hits) in hits.iter_mut().enumerate() {
+            let all = count(&self.ebpf, "HITS", kind as u32);
+            *hits = all - std::mem::replace(&mut self.hits_before[kind], all);
+        }
+        let exact = self.config.bpf_stats;
+        let mut total = ProgramCost::default();
+        for attached in &self.attached {
+            let probe = attached.probe;
+            let hooks = attached.way.map_or(&[][..], |way| way.hooks);
+            let timed = hooks.iter().filter_map(|hook| self.timed.get(hook.program)).fold(
+                ProgramCost::default(),
+                |sum, cost| ProgramCost { hits: sum.hits + cost.hits, run_ns: sum.run_ns + cost.run_ns },
+            );
+            let mut cost = timed;
+            if !exact {
+                cost.hits = probe.hit_kinds.iter().map(|kind| hits[*kind as usize]).sum();
+                cost.run_ns = if timed.hits == 0 {
+                    0
+                } else {
+                    (cost.hits as u128 * timed.run_ns as u128 / timed.hits as u128) as u64
+                };
+            }
+            total.hits += cost.hits;
+            total.run_ns += cost.run_ns;
+            report.coverage.probes.push(model::ProbeCoverage {
+                name: probe.name.into(),
+                level: probe.level.name().into(),
+                hooks: hooks.iter().map(|hook| hook.point.describe()).collect(),
+                attached: attached.way.is_some(),
+                hits: cost.hits,
+                run_ns: cost.run_ns,
+                reason: attached.reason.clone(),
+            });
+        }
+        let statements = report.statements.count.max(1);
+        report.coverage.overhead = model::Overhead {
+            hits: total.hits,
+            run_ns: total.run_ns,
+            run_ns_per_statement: total.run_ns as f64 / statements as f64,
+            source: if exact { "kernel" } else { "calibrated" }.into(),
+            own_cpu_ns: cost::own_cpu_ns().saturating_sub(self.cpu_at_start),
+            own_rss_bytes: cost::own_rss_bytes(),
+        };
+        let notes = &mut report.coverage.notes;
+        notes.extend(self.server.notes.iter().cloned());
+        notes.append(&mut self.notes);
+        if !self.server.tracks_activities() {
+            notes.push(
+                "track_activities is off: the server shows no statement texts, and statements are told apart by backend only"
+                    .into(),
+            );
+        }
+        let cut = self.aggregate.cut_statements();
+        if cut > 0 {
+            notes.push(format!(
+                "{cut} statements were running when the profile began: their time in it is in the ledger, not in the latency"
+            ));
+        }
+    }
+
+    /// How often [`Session::tick`] is to be called.
+    pub fn drain_period(&self) -> std::time::Duration {
+        self.config.drain
+    }
+
+    /// Statements counted since the last report.
+    pub fn statements(&self) -> u64 {
+        self.aggregate.statements()
+    }
+
+    /// Time since the profile began.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Whether a process sleeps, and its run-queue delay so far in nanoseconds (second field of /proc/PID/schedstat).
+fn scheduling(pid: u32) -> Option<(bool, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let state = stat.rsplit(") ").next()?.chars().next()?;
+    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let delay = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some((matches!(state, 'S' | 'D'), delay))
+}
+
+/// Where a named place is in the server's executable.
+fn site(server: &Server, name: &str) -> Option<Site> {
+    let pid = NonZeroU32::new(server.cluster.postmaster_pid)?;
+    let file = format!("/proc/{pid}/exe").into();
+    if let Some(usdt) = name.strip_prefix("usdt:") {
+        let usdt = server.binary.usdt("postgresql", usdt).next()?;
+        return Some(Site { file, offset: usdt.file_offset?, semaphore: usdt.semaphore_file_offset });
+    }
+    let symbol = server.binary.symbol(name)?;
+    Some(Site { file, offset: server.binary.file_offset(symbol.address)?, semaphore: None })
+}

@@ -1,0 +1,79 @@
+//! The harness of the live tests: a throw-away cluster, a load on it, a profile of it, and witnesses that count the same
+//! things independently. Each file in `tests/` is one topic.
+//!
+//! Helpers panic with the full picture: what pgstrobe said, what the kernel and the server logged. A test that cannot
+//! run here says why with [`skip!`].
+
+mod bpf;
+mod load;
+mod profile;
+mod witness;
+
+pub use bpf::BpfObjects;
+pub use load::{SELECT, Latencies, Pgbench, PgbenchRun, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use profile::{Profile, Refusal, pgstrobe, refused};
+pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
+pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
+
+pub use pgstrobe::report::model::{Query, Report};
+
+/// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
+pub const QUIET: &[&str] = &[
+    "autovacuum = off",
+    "checkpoint_timeout = 1h",
+    "max_wal_size = 4GB",
+    "bgwriter_lru_maxpages = 0",
+    "wal_writer_delay = 10s",
+    "max_connections = 120",
+    "fsync = on",
+];
+
+pub fn quiet_cluster() -> Cluster {
+    cluster(ClusterOptions::with(QUIET))
+}
+
+/// A quiet cluster with further settings.
+pub fn quiet_with(settings: &[&str]) -> Cluster {
+    cluster(ClusterOptions::with(&[QUIET, settings].concat()))
+}
+
+pub fn cluster(options: ClusterOptions) -> Cluster {
+    Cluster::start(options).unwrap_or_else(|error| panic!("no cluster: {error:#}"))
+}
+
+/// Notes the reason for `cargo xtask test` and leaves the test.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        $crate::note_skip(module_path!(), &format!($($reason)*));
+        return;
+    }};
+}
+
+pub fn note_skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+    let Some(path) = std::env::var_os("PGSTROBE_SKIPS") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, format!("{test}: {reason}\n").as_bytes()));
+}
+
+/// Whether a program of a witness is installed.
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// The statements whose normalised text holds `part`.
+pub fn queries<'a>(report: &'a Report, part: &str) -> Vec<&'a Query> {
+    report.queries.iter().filter(|query| query.query.contains(part)).collect()
+}
+
+pub fn calls(report: &Report, part: &str) -> u64 {
+    queries(report, part).iter().map(|query| query.calls).sum()
+}
+
+pub fn assert_nothing_lost(report: &Report) {
+    let lost: Vec<_> = report.coverage.lost.iter().filter(|(_, count)| **count > 0).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert!(!report.coverage.lost.is_empty(), "the report names no reason for loss, not even with a zero");
+}

@@ -1,0 +1,157 @@
+//! pgstrobe itself, run as a user runs it: the binary of `PGSTROBE_BIN`, its arguments, its output, its exit code.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pgstrobe::report::model::Report;
+use xtask::children::Owned;
+use xtask::cluster::Cluster;
+
+const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("PGSTROBE_BIN") {
+        return path.into();
+    }
+    // Next to the tests when they are run by hand: target/PROFILE/deps/TEST.
+    let own = std::env::current_exe().expect("own path");
+    let path = own.ancestors().nth(2).expect("target directory").join("pgstrobe");
+    assert!(path.is_file(), "set PGSTROBE_BIN, or build it: {} is not there", path.display());
+    path
+}
+
+pub fn pgstrobe() -> Command {
+    let mut command = Command::new(binary());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a run that ended by itself left.
+pub struct Refusal {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs pgstrobe to its end, which must come by itself.
+pub fn refused(command: &mut Command) -> Refusal {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Owned::spawn(command, libc::SIGKILL).expect("pgstrobe starts");
+    let stdout = collect(child.child().stdout.take().expect("stdout"));
+    let stderr = collect(child.child().stderr.take().expect("stderr"));
+    let status = child.wait(END_LIMIT);
+    drop(child);
+    let text = |thread: std::thread::JoinHandle<String>| thread.join().expect("reader");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    let status = status.unwrap_or_else(|| panic!("pgstrobe did not end by itself\n{stdout}\n{stderr}"));
+    Refusal { code: status.code(), stdout, stderr }
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// A running `pgstrobe report`, attached.
+pub struct Profile {
+    child: Owned,
+    json: PathBuf,
+    text: PathBuf,
+    stderr: Arc<Mutex<String>>,
+    server_log: PathBuf,
+    pub attach_time: Duration,
+}
+
+impl Profile {
+    /// Returns once every hook is attached.
+    pub fn start(cluster: &Cluster, args: &[&str]) -> Self {
+        let (json, text) = (cluster.dir.join("report.json"), cluster.dir.join("report.txt"));
+        let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
+        let mut command = pgstrobe();
+        command.args(["report", "--pid", &cluster.pid().to_string(), "-o"]).arg(&json).arg("-o").arg(&text).args(args);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let begun = Instant::now();
+        let mut child = Owned::spawn(&mut command, libc::SIGKILL).expect("pgstrobe starts");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (pipe, said) = (child.child().stderr.take().expect("stderr"), stderr.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut said = said.lock().expect("stderr");
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        let attach_time = Duration::ZERO;
+        let mut profile = Self { child, json, text, stderr, server_log: cluster.log_path(), attach_time };
+        while !profile.stderr().contains("attached in") {
+            if let Some(status) = profile.child.exited() {
+                std::thread::sleep(Duration::from_millis(50));
+                panic!("pgstrobe ended with {status} before it was attached\n{}", profile.picture());
+            }
+            assert!(begun.elapsed() < ATTACH_LIMIT, "pgstrobe is not attached\n{}", profile.picture());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        profile.attach_time = begun.elapsed();
+        profile
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ctrl-C, then the report it wrote.
+    pub fn stop(mut self) -> Report {
+        // What was just answered is on its way through the ring buffer.
+        std::thread::sleep(Duration::from_millis(100));
+        self.child.signal(libc::SIGINT);
+        let status = self.child.wait(END_LIMIT);
+        let Some(status) = status else { panic!("pgstrobe does not end on SIGINT\n{}", self.picture()) };
+        assert_eq!(status.code(), Some(0), "exit code after SIGINT\n{}", self.picture());
+        let json = std::fs::read(&self.json).unwrap_or_else(|e| panic!("no report: {e}\n{}", self.picture()));
+        let report = serde_json::from_slice(&json).unwrap_or_else(|e| panic!("bad JSON: {e}\n{}", self.picture()));
+        // libtest shows this only when the test fails.
+        println!("{}", self.picture());
+        report
+    }
+
+    /// The JSON as it was written.
+    pub fn stop_raw(self) -> (Report, String) {
+        let path = self.json.clone();
+        let report = self.stop();
+        (report, std::fs::read_to_string(path).expect("report"))
+    }
+
+    pub fn kill(mut self) -> ExitStatus {
+        self.child.signal(libc::SIGKILL);
+        self.child.wait(END_LIMIT).expect("SIGKILL ends it")
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("stderr").clone()
+    }
+
+    fn picture(&self) -> String {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
+        let kernel = Command::new("dmesg").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        format!(
+            "-- report\n{}\n-- stderr of {}\n{}\n-- dmesg\n{}\n-- server log\n{}",
+            read(&self.text),
+            self.child.name(),
+            self.stderr(),
+            tail(&kernel.unwrap_or_default(), 15),
+            tail(&read(&self.server_log), 15),
+        )
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

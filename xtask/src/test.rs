@@ -1,0 +1,182 @@
+//! `cargo xtask test`: everything that must hold, in the order in which it fails fastest.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use xtask::children::is_root;
+
+use crate::demo::{build_release, cargo, target_dir};
+use crate::toolchain::{self, For};
+
+#[derive(Args)]
+pub struct TestArgs {
+    /// Leave out the live tests
+    #[arg(long)]
+    quick: bool,
+    /// Only the tests whose name holds this; format and lints are left out
+    filter: Option<String>,
+}
+
+/// What came of one step; a skip carries its reason.
+enum Outcome {
+    Passed(String),
+    Failed(String),
+    Skipped(String),
+}
+
+pub fn run(args: &TestArgs) -> Result<()> {
+    let begun = Instant::now();
+    toolchain::setup(For::Test)?;
+    let mut steps: Vec<(&str, Outcome)> = Vec::new();
+    let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result<Outcome>| {
+        eprintln!("\n== {name}");
+        let begun = Instant::now();
+        let outcome = work().unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
+        eprintln!("== {name}: {} ({:.0} s)", describe(&outcome), begun.elapsed().as_secs_f32());
+        steps.push((name, outcome));
+    };
+    if args.filter.is_none() {
+        step("format", &mut format);
+        step("lints", &mut lints);
+        step("codegen", &mut || match args.quick {
+            true => Ok(Outcome::Skipped("--quick".into())),
+            false => crate::codegen::run(true).map(|()| Outcome::Passed("ok".into())),
+        });
+    }
+    step("unit", &mut || unit(args));
+    step("live", &mut || live(args));
+
+    eprintln!();
+    let summary: Vec<String> = steps.iter().map(|(name, outcome)| format!("{name} {}", describe(outcome))).collect();
+    let failed: Vec<&str> =
+        steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))).map(|(name, _)| *name).collect();
+    let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("xtask test: {verdict} in {:.0} s: {}", begun.elapsed().as_secs_f32(), summary.join(" | "));
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed(what) => what.clone(),
+        Outcome::Failed(what) => format!("FAILED: {what}"),
+        Outcome::Skipped(why) => format!("skipped: {why}"),
+    }
+}
+
+fn format() -> Result<Outcome> {
+    if !has_component("fmt") {
+        return Ok(Outcome::Skipped("rustfmt is not installed".into()));
+    }
+    let mut ok = status(cargo().args(["fmt", "--all", "--check"]))?;
+    ok &= status(cargo().args(["fmt", "--check", "--manifest-path", "profiler-ebpf/Cargo.toml"]))?;
+    Ok(verdict(ok, "run `cargo fmt`"))
+}
+
+fn lints() -> Result<Outcome> {
+    if !has_component("clippy") {
+        return Ok(Outcome::Skipped("clippy is not installed".into()));
+    }
+    let ok = status(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    Ok(verdict(ok, "see above"))
+}
+
+fn unit(args: &TestArgs) -> Result<Outcome> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--exclude", "pgstrobe-tests", "--no-fail-fast"]);
+    command.args(&args.filter);
+    tests(&mut command, None)
+}
+
+fn live(args: &TestArgs) -> Result<Outcome> {
+    if args.quick {
+        return Ok(Outcome::Skipped("--quick".into()));
+    }
+    if !is_root() {
+        return Ok(Outcome::Skipped("loading eBPF programs needs root".into()));
+    }
+    let binary = build_release()?;
+    let skips = target_dir().join("skipped-tests");
+    let _ = std::fs::remove_file(&skips);
+    let mut command = cargo();
+    // One at a time: each measures the machine.
+    command.args(["test", "--release", "--package", "pgstrobe-tests", "--no-fail-fast", "--"]);
+    command.args(["--test-threads=1"]).args(&args.filter);
+    command.env("PGSTROBE_BIN", binary).env("PGSTROBE_SKIPS", &skips);
+    tests(&mut command, Some(&skips))
+}
+
+/// Runs cargo's tests with the output let through, and adds up what the harness says.
+fn tests(command: &mut Command, skips: Option<&Path>) -> Result<Outcome> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let (mut passed, mut failed) = (0, 0);
+    let mut failures = BTreeSet::new();
+    let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    for line in stdout.lines() {
+        let line = line?;
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            passed += number_before(rest, " passed");
+            failed += number_before(rest, " failed");
+        } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            failures.insert(name.to_string());
+        }
+        println!("{line}");
+        std::io::stdout().flush()?;
+    }
+    let ok = child.wait()?.success();
+    let skipped: Vec<String> = skips.map(read_skips).unwrap_or_default();
+    for reason in &skipped {
+        println!("skipped: {reason}");
+    }
+    let mut summary = format!("{} passed", passed - skipped.len());
+    if !skipped.is_empty() {
+        summary += &format!(", {} skipped ({})", skipped.len(), skipped.join("; "));
+    }
+    if ok {
+        return Ok(Outcome::Passed(summary));
+    }
+    let names: Vec<String> = failures.into_iter().collect();
+    Ok(Outcome::Failed(format!("{failed} failed [{}], {summary}", names.join(", "))))
+}
+
+/// The number that stands right before `word`.
+fn number_before(text: &str, word: &str) -> usize {
+    let Some(end) = text.find(word) else { return 0 };
+    text[..end].rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+fn read_skips(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::to_string).collect()
+}
+
+fn verdict(ok: bool, hint: &str) -> Outcome {
+    match ok {
+        true => Outcome::Passed("ok".into()),
+        false => Outcome::Failed(hint.into()),
+    }
+}
+
+fn has_component(name: &str) -> bool {
+    let mut command = cargo();
+    command.args([name, "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn status(command: &mut Command) -> Result<bool> {
+    Ok(command.stdin(Stdio::null()).status().context("cannot run cargo")?.success())
+}
+
+#[cfg(test)]
+mod unit_tests {
+    #[test]
+    fn numbers_of_a_result_line() {
+        let line = "FAILED. 12 passed; 3 failed; 0 ignored";
+        assert_eq!((super::number_before(line, " passed"), super::number_before(line, " failed")), (12, 3));
+    }
+}
