@@ -8,4 +8,5 @@
 pub mod fields;
 pub mod ledger;
 pub mod record;
+pub mod shape;
 pub mod state;

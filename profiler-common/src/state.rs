@@ -130,6 +130,10 @@ pub struct Backend {
     /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
     pub backend_type: u32,
     pub _pad: u32,
+    /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
+    pub class_key: u64,
+    pub class_flags: u32,
+    pub _pad2: u32,
     /// With the syscall hooks: its buffer and length.
     pub call_buf: u64,
     pub call_len: u64,
@@ -139,7 +143,7 @@ pub struct Backend {
     pub outside: Ledger,
 }
 
-const _: () = assert!(size_of::<Backend>() == 26 * 8 + 2 * size_of::<Ledger>());
+const _: () = assert!(size_of::<Backend>() == 28 * 8 + 2 * size_of::<Ledger>());
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.
 pub const HIT_SWITCH: u32 = 0;
@@ -162,11 +166,19 @@ pub const LOST_READ_FAILED: u32 = 2;
 pub const LOST_TEXT: u32 = 3;
 /// A file's name could not be read.
 pub const LOST_FILE_NAME: u32 = 4;
-pub const LOST_REASONS: u32 = 5;
+/// A statement class found no room in the `CLASSES` map: its text is not shown.
+pub const LOST_CLASSES_FULL: u32 = 5;
+pub const LOST_REASONS: u32 = 6;
 
 /// Names of the reasons above, in their order, as the report shows them.
-pub const LOST_NAMES: [&str; LOST_REASONS as usize] =
-    ["ring_buffer_full", "backends_map_full", "memory_read_failed", "text_ring_full", "file_name_unread"];
+pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
+    "ring_buffer_full",
+    "backends_map_full",
+    "memory_read_failed",
+    "text_ring_full",
+    "file_name_unread",
+    "classes_map_full",
+];
 
 #[cfg(feature = "user")]
 mod user {

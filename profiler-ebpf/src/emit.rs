@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
     record::{Header, KIND_STATEMENT, KIND_TEXT, STATEMENT_SHORT, Statement, TEXT_CUT, TEXT_FULL, Text},
-    state::{Backend, LOST_RING_FULL, LOST_TEXT},
+    state::{Backend, LOST_CLASSES_FULL, LOST_RING_FULL, LOST_TEXT},
 };
 
 use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, now};
@@ -66,7 +66,12 @@ pub fn statement(pid: u32, b: &Backend, end: u64, class_key: u64, flags: u32) {
 /// Sends the text of a class from `buffer`, which holds `len` bytes of it, and remembers how much of it is known.
 #[inline(always)]
 pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: u32) {
-    // Rewritten on both ends, for the verifier: 64 KiB is the most.
+    let cut = flags & TEXT_CUT != 0;
+    if CLASSES.insert(class_key, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0).is_err() {
+        lost(LOST_CLASSES_FULL);
+        return;
+    }
+    // Bounded in a form the verifier sees: 64 KiB is the most.
     let len = len & 0xffff;
     buffer.record = Text { header: Header { kind: KIND_TEXT, pid, ts_ns: now() }, class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
@@ -76,10 +81,9 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
     };
     if sent != 0 {
         lost(LOST_TEXT);
+        let _ = CLASSES.remove(class_key);
         return;
     }
-    let cut = flags & TEXT_CUT != 0;
-    let _ = CLASSES.insert(class_key, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0);
     if let Some(wanted) = WANTED.get_ptr_mut(0) {
         // SAFETY: an array slot. Races only make the capture start late or stop late.
         unsafe {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use pgstrobe_common::{
     record::TEXT_LEN,
@@ -46,8 +46,9 @@ pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(1, 0);
 pub static TARGET: Array<Target> = Array::with_max_entries(1, 0);
 
 /// Statement classes whose text was sent: [`TEXT_KNOWN`] or [`TEXT_WANTED`].
+/// Not an LRU map: looking up in one costs twice as much. A class that finds no room is counted, and shown without text.
 #[map]
-pub static CLASSES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
+pub static CLASSES: HashMap<u64, u32> = HashMap::with_max_entries(32_768, 0);
 
 /// The class's text is in userspace.
 pub const TEXT_KNOWN: u32 = 1;

@@ -68,6 +68,14 @@ impl Task {
         unsafe { load(self.0, setting!(kernel.task_exit_code)) }
     }
 
+    /// Whether its memory is gone: it is exiting.
+    #[inline(always)]
+    pub fn without_memory(self) -> bool {
+        let offset = setting!(kernel.task_mm);
+        // SAFETY: present.
+        offset == ABSENT || unsafe { load::<u64>(self.0, offset) } == 0
+    }
+
     /// Cumulative time on a run queue, in nanoseconds.
     #[inline(always)]
     pub fn run_delay(self) -> u64 {

@@ -58,7 +58,8 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     b.off_ns = now;
     let ledger = if b.flags & BACKEND_OPEN != 0 { &mut b.inside } else { &mut b.outside };
     ledger.switches += 1;
-    if b.flags & BACKEND_STARTING != 0 {
+    let memory = !task.without_memory();
+    if b.flags & BACKEND_STARTING != 0 && memory {
         // Background roles never leave this state; their type is needed when they end unseen.
         b.backend_type = postgres::backend_type();
     }
@@ -66,7 +67,7 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
         b.flags = (b.flags | BACKEND_OFF) & !BACKEND_SLEPT;
     } else {
         b.flags |= BACKEND_OFF | BACKEND_SLEPT;
-        b.wait_event_info = postgres::wait_event(b);
+        b.wait_event_info = if memory { postgres::wait_event(b) } else { 0 };
     }
 }
 

@@ -11,7 +11,6 @@ mod kernel;
 mod ledger;
 mod postgres;
 mod probes;
-mod shape;
 mod statement;
 mod targets;
 

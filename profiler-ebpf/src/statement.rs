@@ -6,6 +6,7 @@
 //! client, but its text is still set, so that wait stays inside.
 
 use pgstrobe_common::{
+    shape,
     record::{
         Header, KIND_READY, NAME_LEN, Ready, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
         STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, TITLE_LEN,
@@ -19,7 +20,7 @@ use pgstrobe_common::{
 use crate::{
     emit,
     globals::{CLASSES, RING, TEXT_WANTED, TextBuffer, WANTED, lost, now, setting, text_buffer},
-    kernel, ledger, postgres, shape,
+    kernel, ledger, postgres,
 };
 
 /// Postgres sends in buffers of this size (`PQ_SEND_BUFFER_SIZE`, src/backend/libpq/pqcomm.c); a shorter send ends what it
@@ -39,15 +40,20 @@ const OPEN_FLAGS: u32 = BACKEND_OPEN
 
 /// Data on the client's socket, or an attempt to get some (`ret <= 0`).
 #[inline(always)]
-pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: Option<(u64, u64)>) {
+pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnOnce() -> Option<(u64, u64)>) {
     if b.sock != 0 && b.sock != sock {
         return;
     }
     if b.flags & BACKEND_MAYBE_DONE != 0 {
-        close(pid, b, b.sent_ns, 0);
+        ledger::settle(b, kernel::current_run_delay());
+        finish(pid, b, b.sent_ns, b.class_key, b.class_flags);
     }
     if b.flags & BACKEND_OPEN != 0 {
-        return;
+        if b.flags & BACKEND_CUT == 0 || postgres::query_in_work() != Some(0) {
+            return;
+        }
+        // Taken for a running statement when the profile began, but it had just ended.
+        forget(b, b.start_ns);
     }
     if b.flags & BACKEND_STARTING != 0 {
         b.sock = sock;
@@ -82,7 +88,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: Option<(
         b.inside.runnable_ns = waited;
         b.outside.runnable_ns = b.outside.runnable_ns.saturating_sub(waited);
     }
-    if let Some((address, _)) = buffer
+    if let Some((address, _)) = buffer()
         && executions(address, ret as u64) > 1
     {
         b.flags |= BACKEND_BATCH;
@@ -121,12 +127,16 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
         Some(0) => {}
         _ => return,
     }
+    let (class_key, flags) = describe(pid, b);
     if len >= SEND_BUFFER && !ends_ready(buffer, len) {
         // A full buffer: the rest may follow. The next send or receive decides.
         b.flags |= BACKEND_MAYBE_DONE;
+        b.class_key = class_key;
+        b.class_flags = flags;
         return;
     }
-    close(pid, b, now, 0);
+    ledger::settle(b, kernel::current_run_delay());
+    finish(pid, b, now, class_key, flags);
 }
 
 /// With the uprobe boundary: a function of the message loop was entered.
@@ -143,7 +153,9 @@ pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
             Entry::Execute => false,
         };
         if another && b.flags & BACKEND_SIMPLE == 0 {
-            close(pid, b, now, 0);
+            let (class_key, flags) = describe(pid, b);
+            ledger::settle(b, kernel::current_run_delay());
+            finish(pid, b, now, class_key, flags);
         }
     }
     if b.flags & BACKEND_OPEN == 0 {
@@ -175,11 +187,10 @@ fn open(b: &mut Backend, start: u64) {
     b.sent_bytes = 0;
 }
 
-/// Closes the open statement and sends its record. `flags` are added to those found here.
+/// What is to be known of the open statement at its end: its class and its `STATEMENT_` flags.
 #[inline(always)]
-pub fn close(pid: u32, b: &mut Backend, end: u64, flags: u32) {
-    ledger::settle(b, kernel::current_run_delay());
-    let mut flags = flags;
+fn describe(pid: u32, b: &mut Backend) -> (u64, u32) {
+    let mut flags = 0;
     if b.flags & BACKEND_CUT != 0 {
         flags |= STATEMENT_CUT;
     }
@@ -193,7 +204,7 @@ pub fn close(pid: u32, b: &mut Backend, end: u64, flags: u32) {
         flags |= STATEMENT_ERROR;
     }
     let class_key = class(pid, b, &mut flags);
-    finish(pid, b, end, class_key, flags);
+    (class_key, flags)
 }
 
 /// Sends the record of the open statement and forgets it.
@@ -239,7 +250,7 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
         if len == 0 {
             return 0;
         }
-        let key = shape_of(buffer, len as usize);
+        let key = shape_of(buffer);
         // SAFETY: the map is read only.
         if unsafe { CLASSES.get(key) }.is_some() {
             return key;
@@ -255,19 +266,18 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
 }
 
 #[inline(never)]
-fn shape_of(buffer: &TextBuffer, len: usize) -> u64 {
+fn shape_of(buffer: &TextBuffer) -> u64 {
     // SAFETY: a text buffer is larger than what the shape looks at.
-    let text = unsafe { &*buffer.bytes.as_ptr().cast::<[u8; shape::LEN]>() };
-    shape::shape(text, len)
+    shape::shape(unsafe { &*buffer.bytes.as_ptr().cast::<[u8; shape::LEN]>() })
 }
 
 /// Takes the whole text of the statement in work, if its class is one of which only a cut text is known.
 #[inline(always)]
-pub fn capture(pid: u32, b: &mut Backend, slot: u32) {
+pub fn capture(pid: u32, b: &mut Backend) {
     if b.flags & BACKEND_OPEN == 0 || WANTED.get(0).is_none_or(|wanted| *wanted == 0) {
         return;
     }
-    let Some(buffer) = text_buffer(slot) else { return };
+    let Some(buffer) = text_buffer(1) else { return };
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
@@ -279,7 +289,7 @@ pub fn capture(pid: u32, b: &mut Backend, slot: u32) {
         if len == 0 {
             return;
         }
-        shape_of(buffer, len)
+        shape_of(buffer)
     };
     // SAFETY: the map is read only.
     if unsafe { CLASSES.get(key) }.copied() != Some(TEXT_WANTED) {

@@ -76,7 +76,10 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
         }
         let mut made = Vec::new();
         let result = way.hooks.iter().try_for_each(|hook| {
-            attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe())
+            let began = std::time::Instant::now();
+            let result = attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe());
+            tracing::debug!("{}: {:?}", hook.point.describe(), began.elapsed());
+            result
         });
         match result {
             Ok(()) => {

@@ -1,5 +1,5 @@
-//! The harness of the live tests: a throw-away cluster, a load on it, a profile of it, and witnesses that count the same
-//! things independently. Each file in `tests/` is one topic.
+//! The harness of the live tests: a throw-away cluster, a load on it, a profile of it, and witnesses that count the
+//! same things independently. Each file in `tests/` is one topic.
 //!
 //! Helpers panic with the full picture: what pgstrobe said, what the kernel and the server logged. A test that cannot
 //! run here says why with [`skip!`].
@@ -10,7 +10,7 @@ mod profile;
 mod witness;
 
 pub use bpf::BpfObjects;
-pub use load::{SELECT, Latencies, Pgbench, PgbenchRun, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use load::{Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
 pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};

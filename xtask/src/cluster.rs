@@ -1,4 +1,5 @@
-//! A throw-away Postgres cluster: made by `initdb` in a temporary directory, owned by an unprivileged user, gone on drop.
+//! A throw-away Postgres cluster: made by `initdb` in a temporary directory, owned by an unprivileged user and gone on
+//! drop.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};

@@ -9,7 +9,7 @@ use crate::{globals::hit, statement, targets};
 pub fn sampler(_ctx: PerfEventContext) -> u32 {
     hit(HIT_SAMPLE);
     if let Some((pid, b)) = targets::current() {
-        statement::capture(pid, b, 1);
+        statement::capture(pid, b);
     }
     0
 }

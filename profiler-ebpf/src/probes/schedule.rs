@@ -6,7 +6,7 @@ use pgstrobe_common::state::HIT_SWITCH;
 use crate::{
     globals::{hit, now},
     kernel::Task,
-    ledger, statement, targets,
+    ledger, targets,
 };
 
 /// `(bool preempt, struct task_struct *prev, struct task_struct *next)` (include/trace/events/sched.h).
@@ -21,7 +21,6 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
         && let Some(b) = targets::backend(prev_pid)
     {
         ledger::depart(b, prev, ctx.arg::<u64>(0) & 1 != 0, now());
-        statement::capture(prev_pid, b, 0);
     }
     if next_pid != 0
         && let Some(b) = targets::backend(next_pid)

@@ -15,7 +15,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u32>(2) & MSG_PEEK == 0
         && let Some((pid, b)) = targets::current()
     {
-        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(1) as i64, kernel::current_buffer());
+        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(1) as i64, kernel::current_buffer);
     }
     0
 }

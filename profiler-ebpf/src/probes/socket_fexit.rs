@@ -14,7 +14,7 @@ pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<u32>(2) & MSG_PEEK == 0
         && let Some((pid, b)) = targets::current()
     {
-        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(3) as i64, kernel::current_buffer());
+        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(3) as i64, kernel::current_buffer);
     }
     0
 }

@@ -45,7 +45,7 @@ pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
         && b.call_len != 0
     {
         let buffer = Some((b.call_buf, b.call_len));
-        statement::received(pid, b, b.call_fd as u64 + 1, argument(&ctx, 0) as i64, buffer);
+        statement::received(pid, b, b.call_fd as u64 + 1, argument(&ctx, 0) as i64, || buffer);
     }
     0
 }

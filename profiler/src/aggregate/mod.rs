@@ -83,6 +83,8 @@ struct Backend {
     startup_ns: Option<u64>,
     syncs: Syncs,
     alive: bool,
+    /// Start of its last statement that ended.
+    last_start_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -186,6 +188,7 @@ impl Aggregate {
         let short = flags & STATEMENT_SHORT != 0;
         let text = self.texts.class(record.class_key, flags & STATEMENT_QUERY_ID != 0);
         let backend = self.live.entry(record.header.pid).or_insert_with(|| Backend::new(record.header.pid));
+        backend.last_start_ns = record.start_ns;
         let owner = backend.owner;
         let mut key = (text, owner);
         if self.queries.len() >= MAX_CLASSES && !self.queries.contains_key(&key) {
@@ -260,7 +263,7 @@ impl Aggregate {
         let elapsed = if open { now.saturating_sub(state.start_ns) } else { 0 };
         let life = now.saturating_sub(state.since_ns);
         backend.settle_outside(life.saturating_sub(state.inside_ns).saturating_sub(elapsed), &outside);
-        if open {
+        if open && state.start_ns != backend.last_start_ns {
             let mut ledger = Ledger::default();
             ledger.add(elapsed, &inside);
             let owner = backend.owner;
@@ -351,6 +354,7 @@ impl Backend {
             startup_ns: None,
             syncs: Syncs::default(),
             alive: true,
+            last_start_ns: 0,
         }
     }
 

@@ -160,8 +160,9 @@ mod tests {
         let mut texts = Texts::new(false);
         texts.learn(1, false, b"SELECT a FROM t WHERE b = 1", false, false);
         texts.learn(2, false, b"select  a from t where b = 2 -- x", false, false);
-        assert_eq!(texts.class(1, false), texts.class(2, false));
-        assert!(!texts.get(texts.class(1, false)).text.contains('1') || texts.get(texts.class(1, false)).text.contains("$1"));
+        let (first, second) = (texts.class(1, false), texts.class(2, false));
+        assert_eq!(first, second);
+        assert_eq!(texts.get(first).text, "SELECT a FROM t WHERE b = $1");
     }
 
     #[test]
@@ -169,8 +170,9 @@ mod tests {
         let mut texts = Texts::new(false);
         texts.learn(7, false, b"SELECT aaa, bbb, ccc FROM t WHERE x = 1 AND ", true, false);
         texts.learn(7, false, b"SELECT zzz FROM other", false, true);
-        assert!(texts.get(texts.class(7, false)).cut);
+        let class = texts.class(7, false);
+        assert!(texts.get(class).cut);
         texts.learn(7, false, b"SELECT aaa, bbb, ccc FROM t WHERE x = 1 AND y = 2", false, true);
-        assert!(!texts.get(texts.class(7, false)).cut);
+        assert!(!texts.get(class).cut);
     }
 }

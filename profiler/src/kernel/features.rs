@@ -37,7 +37,7 @@ pub fn missing_capabilities() -> Vec<&'static str> {
         .unwrap_or(0);
     let has = |bit: u32| effective >> bit & 1 != 0;
     let admin = has(21);
-    CAPABILITIES[..3].iter().filter(|(bit, _)| !has(*bit) && !(admin && *bit != 19)).map(|(_, name)| *name).collect()
+    CAPABILITIES[..3].iter().filter(|(bit, _)| !has(*bit) && (!admin || *bit == 19)).map(|(_, name)| *name).collect()
 }
 
 /// The kernel's lockdown mode, if it is one that forbids reading memory from programs.

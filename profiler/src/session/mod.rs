@@ -101,7 +101,9 @@ impl Session {
         })?;
         let kernel_btf =
             aya::Btf::parse_file(vmlinux, aya::Endianness::default()).context("the kernel's type information")?;
+        tracing::debug!("kernel types read");
         let server = Server::open(cluster)?;
+        tracing::debug!("server opened");
         let mut settings = Settings { kernel: btf.resolve(), ..Settings::UNRESOLVED };
         let kernel = &settings.kernel;
         for (name, offset) in [
@@ -280,6 +282,7 @@ impl Session {
         self.timing = None;
         for (name, now) in self.program_costs() {
             let before = self.window.get(name).copied().unwrap_or_default();
+            tracing::trace!("{name}: {} hits, {} ns", now.hits - before.hits, now.run_ns - before.run_ns);
             let sum = self.timed.entry(name).or_default();
             sum.hits += now.hits.saturating_sub(before.hits);
             sum.run_ns += now.run_ns.saturating_sub(before.run_ns);
@@ -301,22 +304,19 @@ impl Session {
             .collect()
     }
 
-    /// The report of the interval that ends now. `last` detaches everything first.
+    /// The report of the interval that ends now. Detaching takes the kernel up to a second, so it is left to the drop of
+    /// the session, after the last report.
     pub fn report(&mut self, last: bool) -> Report {
         if self.timing.is_some() && (last || !self.config.bpf_stats) {
             self.close_window();
         }
-        if last {
-            for (_, program) in self.ebpf.programs_mut() {
-                attach::unload(program);
-            }
-        }
         self.drain();
         self.identify_new();
         let elapsed = self.interval.elapsed();
-        let now = monotonic_ns();
-        let states: Vec<_> = self.backends.iter().flatten().collect();
-        for (pid, state) in states {
+        let states: Vec<_> = self.backends.iter().flatten().map(|(pid, state)| (pid, state, monotonic_ns())).collect();
+        // What ended while the states were read is finished after all.
+        self.drain();
+        for (pid, state, now) in states {
             if let Some(known) = self.aggregate.identity(pid)
                 && known.role == Role::ClientBackend
             {
