@@ -78,8 +78,6 @@ table! {
     PgFields, PG_FIELDS {
         status_state: "PgBackendStatus", ["st_state"];
         status_pid: "PgBackendStatus", ["st_procpid"];
-        status_database: "PgBackendStatus", ["st_databaseid"];
-        status_user: "PgBackendStatus", ["st_userid"];
         /// Pointer to the application name.
         status_appname: "PgBackendStatus", ["st_appname"];
         /// Pointer to the activity string.

@@ -86,8 +86,6 @@ pub struct Ready {
     pub forked_ns: u64,
     /// `MyBackendType`, or `u32::MAX` when it could not be read.
     pub backend_type: u32,
-    pub database: u32,
-    pub user: u32,
     pub _pad: u32,
     pub title: [u8; TITLE_LEN],
     pub database_name: [u8; NAME_LEN],
@@ -162,7 +160,7 @@ pub struct Sync {
 const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Statement>() == 48 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Fork>() == 24);
-const _: () = assert!(size_of::<Ready>() == 40 + TITLE_LEN + 3 * NAME_LEN);
+const _: () = assert!(size_of::<Ready>() == 32 + TITLE_LEN + 3 * NAME_LEN);
 const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Text>() == 32);
 const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

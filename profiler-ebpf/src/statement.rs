@@ -375,8 +375,6 @@ fn ready(pid: u32, b: &mut Backend) {
         ready.header = Header { kind: KIND_READY, pid, ts_ns: b.sent_ns };
         ready.forked_ns = b.forked_ns;
         ready.backend_type = postgres::backend_type();
-        ready.database = postgres::status_field(b, setting!(pg.status_database)).unwrap_or(0);
-        ready.user = postgres::status_field(b, setting!(pg.status_user)).unwrap_or(0);
         ready._pad = 0;
         let title: &mut [u8; TITLE_LEN] = &mut ready.title;
         postgres::string(kernel::current_title().unwrap_or(0), title);

@@ -50,7 +50,8 @@ pub struct Attached {
 pub struct Sites<'a> {
     pub btf: &'a Btf,
     pub kernel: &'a aya::Btf,
-    pub server: &'a dyn Fn(&str) -> Option<Site>,
+    /// All places of a name: an inlined USDT has several.
+    pub server: &'a dyn Fn(&str) -> Vec<Site>,
     /// Only the way of this name is tried (for tests of fallbacks).
     pub only_way: Option<&'a str>,
 }
@@ -136,16 +137,21 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<
             }
         }
         (Point::Server(name), program) => {
-            let site = (sites.server)(name).ok_or_else(|| anyhow!("not found in this server's binary"))?;
+            let places = (sites.server)(name);
+            if places.is_empty() {
+                return Err(anyhow!("not found in this server's binary"));
+            }
             let program: &mut UProbe = program.try_into()?;
             if program.fd().is_err() {
                 program.load().map_err(brief)?;
             }
-            match site.semaphore {
-                None => {
-                    program.attach(site.offset, &site.file, UProbeScope::AllProcesses)?;
+            for site in places {
+                match site.semaphore {
+                    None => {
+                        program.attach(site.offset, &site.file, UProbeScope::AllProcesses)?;
+                    }
+                    Some(_) => links.push(attach_usdt(program, &site)?),
                 }
-                Some(_) => links.push(attach_usdt(program, &site)?),
             }
         }
     }

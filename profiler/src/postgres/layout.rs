@@ -133,12 +133,12 @@ enum Of {
 }
 
 macro_rules! checks {
-    ($($name:ident: $of:ident, $check:ident $(($lowest:literal))?;)+) => {
+    ($($name:ident: $of:ident, $check:ident;)+) => {
         const CHECKS: &[Entry] = &[$(Entry {
             name: stringify!($name),
             offset: |fields| fields.$name,
             of: Of::$of,
-            check: |live, at| live.$check(at $(, $lowest)?),
+            check: |live, at| live.$check(at),
         },)+];
     };
 }
@@ -146,9 +146,6 @@ macro_rules! checks {
 checks! {
     status_state: Status, state;
     status_pid: Status, pid;
-    status_database: Status, oid(1);
-    // The bootstrap superuser has the lowest Oid of a role (src/include/catalog/pg_authid.dat).
-    status_user: Status, oid(10);
     status_appname: Status, application_name;
     status_activity: Status, activity;
     status_query_id: Status, query_id;
@@ -202,15 +199,6 @@ impl Live<'_> {
         match (layout.state_undefined..=layout.state_disabled).contains(&state) {
             true => Ok(true),
             false => Err(format!("{state} is not a state")),
-        }
-    }
-
-    /// A client backend past its start-up has a database and a role; others may have none.
-    fn oid(&self, at: u64, lowest: u32) -> Outcome {
-        match (self.u32(at)?, self.backend.is_client) {
-            (_, false) => Ok(false),
-            (oid, true) if oid >= lowest => Ok(true),
-            (oid, true) => Err(format!("{oid} cannot be the Oid")),
         }
     }
 

@@ -5,7 +5,6 @@ mod restart;
 
 use std::{
     collections::{HashMap, HashSet},
-    num::NonZeroU32,
     os::fd::OwnedFd,
     path::Path,
     time::{Instant, SystemTime},
@@ -131,7 +130,7 @@ impl Session {
         let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
         target.set(0, server.target(), 0)?;
 
-        let site = |name: &str| site(&server, name);
+        let site = |name: &str| sites_of(&server, name);
         let sites = Sites { btf: &btf, kernel: &kernel_btf, server: &site, only_way: config.only_way.as_deref() };
         let mut links = Vec::new();
         let mut attached = Vec::new();
@@ -465,13 +464,13 @@ fn scheduling(pid: u32) -> Option<(bool, u64)> {
 }
 
 /// Where a named place is in the server's executable.
-fn site(server: &Server, name: &str) -> Option<Site> {
-    let pid = NonZeroU32::new(server.cluster.postmaster_pid)?;
-    let file = format!("/proc/{pid}/exe").into();
+fn sites_of(server: &Server, name: &str) -> Vec<Site> {
+    let file = std::path::PathBuf::from(format!("/proc/{}/exe", server.cluster.postmaster_pid));
+    let site = |offset, semaphore| Site { file: file.clone(), offset, semaphore };
     if let Some(usdt) = name.strip_prefix("usdt:") {
-        let usdt = server.binary.usdt("postgresql", usdt).next()?;
-        return Some(Site { file, offset: usdt.file_offset?, semaphore: usdt.semaphore_file_offset });
+        let places = server.binary.usdt("postgresql", usdt);
+        return places.filter_map(|usdt| Some(site(usdt.file_offset?, usdt.semaphore_file_offset))).collect();
     }
-    let symbol = server.binary.symbol(name)?;
-    Some(Site { file, offset: server.binary.file_offset(symbol.address)?, semaphore: None })
+    let symbol = server.binary.symbol(name);
+    symbol.and_then(|symbol| server.binary.file_offset(symbol.address)).map(|offset| site(offset, None)).into_iter().collect()
 }

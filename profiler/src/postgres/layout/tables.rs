@@ -13,8 +13,6 @@ pub static V13: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: ABSENT,
@@ -43,8 +41,6 @@ pub static V14: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: 424,
@@ -73,8 +69,6 @@ pub static V15: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: 424,
@@ -103,8 +97,6 @@ pub static V16: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: 424,
@@ -133,8 +125,6 @@ pub static V17: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: 424,
@@ -163,8 +153,6 @@ pub static V18: Layout = Layout {
     fields: PgFields {
         status_state: 232,
         status_pid: 4,
-        status_database: 48,
-        status_user: 52,
         status_appname: 240,
         status_activity: 248,
         status_query_id: 424,

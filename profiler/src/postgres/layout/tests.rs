@@ -28,8 +28,6 @@ impl Memory {
         let fields = &layout.fields;
         memory.put(STATUS, fields.status_pid, &4711u32.to_le_bytes());
         memory.put(STATUS, fields.status_state, &layout.state_running.to_le_bytes());
-        memory.put(STATUS, fields.status_database, &5u32.to_le_bytes());
-        memory.put(STATUS, fields.status_user, &10u32.to_le_bytes());
         memory.put(STATUS, fields.status_appname, &APPNAME.to_le_bytes());
         memory.put(STATUS, fields.status_activity, &ACTIVITY.to_le_bytes());
         memory.put(PROC, fields.proc_pid, &4711u32.to_le_bytes());
@@ -118,7 +116,7 @@ fn another_pid_refuses_the_whole_struct() {
     memory.put(STATUS, layout.fields.status_pid, &1u32.to_le_bytes());
     let result = verified(layout, &memory, &client());
     assert_eq!(result.fields, without(layout, |field| field.of == "PgBackendStatus"));
-    assert_eq!(result.reasons.len(), 8);
+    assert_eq!(result.reasons.len(), 6);
     assert!(result.reasons[0].contains("belongs to process 1"), "{:?}", result.reasons);
 
     let mut memory = Memory::of(layout);
@@ -133,8 +131,6 @@ fn a_wrong_value_refuses_its_field_only() {
     let outside = 0x7f00_0099_0000u64.to_le_bytes();
     let cases: &[(&str, u64, u32, &[u8])] = &[
         ("status_state", STATUS, fields.status_state, &99u32.to_le_bytes()),
-        ("status_database", STATUS, fields.status_database, &0u32.to_le_bytes()),
-        ("status_user", STATUS, fields.status_user, &3u32.to_le_bytes()),
         ("status_appname", STATUS, fields.status_appname, &outside),
         ("status_appname", APPNAME, 0, &[b'x'; 64]),
         ("status_appname", APPNAME, 0, b"\xff\x01"),
@@ -172,10 +168,10 @@ fn what_no_backend_can_confirm_is_not_used() {
     let layout = for_major(15).unwrap();
     let memory = Memory::of(layout);
     let checkpointer = LiveBackend { is_client: false, database: None, user: None, ..client() };
-    let client_only = |field: &Field| field.of == "Port" || matches!(field.name, "status_database" | "status_user");
+    let client_only = |field: &Field| field.of == "Port";
     let alone = verified(layout, &memory, &checkpointer);
     assert_eq!(alone.fields, without(layout, client_only));
-    assert_eq!(alone.reasons.len(), 4);
+    assert_eq!(alone.reasons.len(), 2);
 
     let read: Read = &|address, buffer| memory.read(address, buffer);
     assert_eq!(verify_all(layout, &[(checkpointer, read), (client(), read)]).fields, layout.fields);
