@@ -128,6 +128,8 @@ symbols! {
     client_auth_in_progress: "ClientAuthInProgress";
     /// `Port *` of the client connection (src/backend/utils/init/globals.c).
     my_proc_port: "MyProcPort";
+    /// `bool`: the process is on its way out (src/backend/storage/ipc/ipc.c).
+    proc_exit_inprogress: "proc_exit_inprogress";
     /// `int`: track_activity_query_size (src/backend/utils/activity/backend_status.c).
     activity_query_size: "pgstat_track_activity_query_size";
     /// `bool`: track_activities (same file).

@@ -47,6 +47,12 @@ pub fn authenticating() -> bool {
     }
 }
 
+/// `true` when the process is on its way out.
+#[inline(always)]
+pub fn exiting() -> bool {
+    symbols().and_then(|symbols| read_at::<u8>(symbols.proc_exit_inprogress)).is_some_and(|value| value != 0)
+}
+
 /// `MyBackendType`, or `u32::MAX`.
 #[inline(always)]
 pub fn backend_type() -> u32 {

@@ -30,6 +30,9 @@ const SEND_BUFFER: u32 = 8192;
 /// Bytes of a ReadyForQuery message: type, length, transaction status (protocol 3.0).
 const READY_LEN: u32 = 6;
 
+/// The close_notify with which TLS says good-bye is no longer than this, under any cipher.
+const FAREWELL_LEN: u32 = 40;
+
 const OPEN_FLAGS: u32 = BACKEND_OPEN
     | BACKEND_CUT
     | BACKEND_MAYBE_DONE
@@ -126,6 +129,9 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
     match postgres::query_in_work() {
         Some(0) => {}
         _ => return,
+    }
+    if len <= FAREWELL_LEN && postgres::exiting() {
+        return;
     }
     let (class_key, flags) = describe(pid, b);
     if len >= SEND_BUFFER && !ends_ready(buffer, len) {

@@ -19,7 +19,7 @@ use crate::{
         model::Report,
         output::{self, Destination},
     },
-    session::{Refused, Session},
+    session::{self, Refused, Session},
 };
 
 /// Exit codes, a part of the interface.
@@ -61,6 +61,7 @@ fn report(args: &ReportArgs) -> Result<u8> {
     let outputs = destinations(args)?;
     let began = Instant::now();
     let config = args.config();
+    session::check_privilege()?;
     // Before any thread: the mount is for this process alone.
     if features::tracefs().is_none()
         && let Err(error) = features::mount_private_tracefs()

@@ -53,8 +53,8 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let status = task.exit_code();
     ledger::settle(b, task.run_delay());
     if b.flags & BACKEND_OPEN != 0 {
-        if status == 0 && b.sent_bytes == 0 {
-            // A Terminate message: the client said good-bye.
+        if status == 0 {
+            // A Terminate message: the client said good-bye. All else that ends a backend has a status.
             b.outside.runnable_ns += b.inside.runnable_ns;
             statement::forget(b, now);
         } else {

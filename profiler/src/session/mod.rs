@@ -77,20 +77,27 @@ pub struct Session {
     hits_before: [u64; HIT_KINDS as usize],
 }
 
+/// Whether this process may profile at all.
+///
+/// # Errors
+/// Names the missing capabilities and the way to get them.
+pub fn check_privilege() -> Result<(), Refused> {
+    let missing = features::missing_capabilities();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refused(format!(
+        "pgstrobe needs {} to load eBPF programs and to read the server's memory: run it as root (sudo pgstrobe …)",
+        missing.join(", ")
+    )))
+}
+
 impl Session {
     /// Attaches to a cluster.
     ///
     /// # Errors
     /// [`Refused`] where privilege or a kernel feature is missing.
     pub fn start(config: Config, cluster: Cluster) -> Result<Self> {
-        let missing = features::missing_capabilities();
-        if !missing.is_empty() {
-            return Err(Refused(format!(
-                "pgstrobe needs {} to load eBPF programs and to read the server's memory: run it as root (sudo pgstrobe …)",
-                missing.join(", ")
-            ))
-            .into());
-        }
         let vmlinux = config.btf.as_deref().unwrap_or(Path::new(VMLINUX));
         let btf = Btf::load(vmlinux).map_err(|error| {
             Refused(format!(
