@@ -76,9 +76,8 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
     buffer.record = Text { header: Header { kind: KIND_TEXT, pid, ts_ns: now() }, class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
     // SAFETY: the buffer is as large as a header and the longest text.
-    let sent = unsafe {
-        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), (&raw mut *buffer).cast(), size, NO_WAKEUP)
-    };
+    let sent =
+        unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), (&raw mut *buffer).cast(), size, NO_WAKEUP) };
     if sent != 0 {
         lost(LOST_TEXT);
         let _ = CLASSES.remove(class_key);

@@ -6,11 +6,11 @@
 //! client, but its text is still set, so that wait stays inside.
 
 use pgstrobe_common::{
-    shape,
     record::{
         Header, KIND_READY, NAME_LEN, Ready, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
         STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, TITLE_LEN,
     },
+    shape,
     state::{
         BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_MAYBE_DONE, BACKEND_OPEN,
         BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend,

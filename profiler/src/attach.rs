@@ -85,8 +85,7 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
         match result {
             Ok(()) => {
                 links.append(&mut made);
-                let reason = (!way.loses.is_empty())
-                    .then(|| format!("{} ({})", way.loses, reasons.join("; ")));
+                let reason = (!way.loses.is_empty()).then(|| format!("{} ({})", way.loses, reasons.join("; ")));
                 return Attached { probe, way: Some(way), reason };
             }
             Err(error) => {

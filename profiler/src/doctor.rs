@@ -46,7 +46,12 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
     }
     if features::confidentiality_lockdown() {
         code = exit::REFUSED;
-        line(out, false, "lockdown", "confidentiality: programs may not read memory; boot with lockdown=integrity or none")?;
+        line(
+            out,
+            false,
+            "lockdown",
+            "confidentiality: programs may not read memory; boot with lockdown=integrity or none",
+        )?;
     } else {
         line(out, true, "lockdown", "does not forbid reading memory")?;
     }
@@ -61,7 +66,8 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
     }
     match Btf::load(VMLINUX.as_ref()) {
         Ok(btf) => {
-            let absent: Vec<_> = KERNEL_FIELDS.iter().filter(|field| btf.offset(field).is_none()).map(|f| f.name).collect();
+            let absent: Vec<_> =
+                KERNEL_FIELDS.iter().filter(|field| btf.offset(field).is_none()).map(|f| f.name).collect();
             if absent.is_empty() {
                 line(out, true, "kernel types", "every field in use is found")?;
             } else {
@@ -75,7 +81,9 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
                 out,
                 false,
                 "kernel types",
-                &format!("{error}; without them there is no profile: use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE"),
+                &format!(
+                    "{error}; without them there is no profile: use a kernel with CONFIG_DEBUG_INFO_BTF, or --btf FILE"
+                ),
             )?;
         }
     }
@@ -164,7 +172,12 @@ fn server(out: &mut dyn Write, cluster: Cluster) -> io::Result<()> {
         line(out, false, "memory layout", note)?;
     }
     if !server.tracks_activities() {
-        line(out, false, "track_activities", "off: no statement texts; run: ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()")?;
+        line(
+            out,
+            false,
+            "track_activities",
+            "off: no statement texts; run: ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()",
+        )?;
     }
     let clients = children.iter().filter(|pid| server.identify(**pid).role == Role::ClientBackend).count();
     line(out, true, "processes", &format!("{} ({clients} client backends)", children.len() + 1))

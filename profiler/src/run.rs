@@ -69,8 +69,7 @@ fn report(args: &ReportArgs) -> Result<u8> {
         tracing::info!("tracefs cannot be mounted: {error}");
     }
     let discovery = cluster::discover();
-    let cluster =
-        cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
+    let cluster = cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
     let mut session = Session::start(config, cluster)?;
     let attached = began.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -2,9 +2,10 @@
 //! for testing. Says each thing it does, does nothing that is already done.
 //!
 //! There are two ways to a compiler that can build `core` for eBPF:
-//! A. rustup installs a pinned nightly with rust-src;
-//! B. Debian's compiler and its source, linked into rustup under a name (where rustup cannot reach its servers).
+//! A. Debian's compiler and its source, linked into rustup under a name, where the distribution has them;
+//! B. rustup installs a pinned nightly with rust-src.
 //!
+//! The distribution's packages come first: they are smaller, and need no other server than those the machine already uses.
 //! A toolchain that is already usable comes first. bpf-linker is the same build for both.
 
 use std::path::{Path, PathBuf};
@@ -73,15 +74,15 @@ fn compiler() -> Result<ebpf::Toolchain> {
     if let Ok(toolchain) = ebpf::toolchain() {
         return Ok(toolchain);
     }
-    let debian_is_there = debian_compiler_usable();
-    if !debian_is_there {
-        match from_rustup() {
-            Ok(()) => return ebpf::toolchain().map_err(anyhow::Error::msg),
-            Err(error) => say(&format!("rustup cannot install a toolchain here ({error:#}); trying Debian's compiler")),
-        }
+    if !debian_compiler_usable() {
         // Debian's packages end in `-web` where a current compiler is kept for building browsers.
         let packages = ["rustc-web", "cargo-web", "rust-web-src"];
-        apt_install(&packages).context("no compiler for eBPF: neither rustup nor Debian's packages can give one")?;
+        if let Err(error) = apt_install(&packages) {
+            say(&format!("the distribution has no compiler for eBPF ({error:#}); trying rustup"));
+            from_rustup()
+                .context("no compiler for eBPF: neither the distribution's packages nor rustup can give one")?;
+            return ebpf::toolchain().map_err(anyhow::Error::msg);
+        }
         ensure!(debian_compiler_usable(), "Debian's rustc has no source of `core`, although rust-web-src is installed");
     }
     if in_path("rustup") {
@@ -96,7 +97,7 @@ fn debian_compiler_usable() -> bool {
     tools.iter().all(|tool| Path::new(tool).is_file()) && ebpf::core_source(Path::new("/usr")).is_file()
 }
 
-/// Way A.
+/// Way B.
 fn from_rustup() -> Result<()> {
     ensure!(in_path("rustup"), "there is no rustup");
     say(&format!("rustup installs {} with rust-src (at most {} s)", ebpf::NIGHTLY, RUSTUP_LIMIT.as_secs()));

@@ -141,9 +141,7 @@ impl Aggregate {
         let mut all = Histogram::new();
         let mut errors = 0;
         let mut by: Vec<_> = self.syncs.iter().collect();
-        by.sort_by(|(a, x), (b, y)| {
-            (y.latency.sum(), a.pid, &a.file).cmp(&(x.latency.sum(), b.pid, &b.file))
-        });
+        by.sort_by(|(a, x), (b, y)| (y.latency.sum(), a.pid, &a.file).cmp(&(x.latency.sum(), b.pid, &b.file)));
         let by = by
             .into_iter()
             .map(|(key, syncs)| {

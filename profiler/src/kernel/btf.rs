@@ -54,8 +54,7 @@ const DEPTH: u32 = 8;
 impl Btf {
     /// Reads the running kernel's, or that of a file.
     pub fn load(path: &Path) -> Result<Self, BtfError> {
-        let data = std::fs::read(path)
-            .map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
+        let data = std::fs::read(path).map_err(|source| BtfError::Read { path: path.display().to_string(), source })?;
         Self::parse(data)
     }
 

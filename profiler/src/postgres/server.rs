@@ -20,6 +20,9 @@ const NAME_MAX: usize = 64;
 /// Live backends a layout is checked against.
 const WITNESSES: usize = 8;
 
+/// Reads the memory of one process; owns what [`layout::Read`] borrows.
+type Reader<'a> = Box<dyn Fn(u64, &mut [u8]) -> bool + 'a>;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("cannot read the server's executable: {0}")]
@@ -54,8 +57,7 @@ impl Server {
         if symbols.debug_query_string == 0 {
             return Err(ServerError::NoQueryString);
         }
-        let mut this =
-            Self { cluster, binary, symbols, fields: PgFields::UNRESOLVED, layout: None, notes: Vec::new() };
+        let mut this = Self { cluster, binary, symbols, fields: PgFields::UNRESOLVED, layout: None, notes: Vec::new() };
         this.verify();
         Ok(this)
     }
@@ -82,7 +84,7 @@ impl Server {
         // Clients first: they confirm the most.
         let mut order: Vec<usize> = (0..witnesses.len()).collect();
         order.sort_by_key(|&i| witnesses[i].3.role != Role::ClientBackend);
-        let readers: Vec<Box<dyn Fn(u64, &mut [u8]) -> bool + '_>> = order
+        let readers: Vec<Reader<'_>> = order
             .iter()
             .take(WITNESSES)
             .map(|&i| {
@@ -118,6 +120,10 @@ impl Server {
     pub fn settings(&self, settings: &mut Settings) {
         let major = self.cluster.version.major;
         settings.pg = self.fields;
+        if !self.computes_query_ids() {
+            // Saves a read per statement; classes then come from the texts.
+            settings.pg.status_query_id = ABSENT;
+        }
         settings.activity_size = self.read_u32(self.symbols.activity_query_size).unwrap_or(1024);
         settings.backend_type_client = backend::backend_type_of(major, Role::ClientBackend).unwrap_or(u32::MAX);
         settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
@@ -127,6 +133,24 @@ impl Server {
     /// What changes when the postmaster does.
     pub fn target(&self) -> Target {
         Target { postmaster: self.cluster.postmaster_pid, _pad: 0, symbols: self.symbols }
+    }
+
+    /// Whether the server as a whole computes query ids; true when that cannot be known. A session that turns it on for
+    /// itself alone is told apart by its texts, as on a server without ids.
+    fn computes_query_ids(&self) -> bool {
+        /// `ComputeQueryIdType` (src/include/nodes/queryjumble.h, utils/queryjumble.h before 16).
+        const OFF: u32 = 0;
+        const AUTO: u32 = 2;
+        let variable = |name| {
+            let base = self.binary.load_base(self.cluster.postmaster_pid)?;
+            self.read_u32(base + self.binary.symbol(name)?.address)
+        };
+        match variable("compute_query_id") {
+            Some(OFF) => false,
+            // `query_id_enabled`: an extension such as pg_stat_statements asked for ids.
+            Some(AUTO) => variable("query_id_enabled").is_none_or(|value| value & 0xff != 0),
+            _ => true,
+        }
     }
 
     /// `track_activities`: whether the server shows what its backends do.

@@ -92,14 +92,8 @@ impl Point {
 }
 
 /// All probes, in the order they are attached: who lives and dies first, so that nothing begins unseen.
-pub static PROBES: &[&Probe] = &[
-    &lifecycle::PROBE,
-    &ledger::PROBE,
-    &statement::PROBE,
-    &statement_entry::PROBE,
-    &text::PROBE,
-    &fsync::PROBE,
-];
+pub static PROBES: &[&Probe] =
+    &[&lifecycle::PROBE, &ledger::PROBE, &statement::PROBE, &statement_entry::PROBE, &text::PROBE, &fsync::PROBE];
 
 const _: () = assert!(HIT_ENTRY < HIT_KINDS);
 

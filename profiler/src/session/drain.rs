@@ -1,8 +1,8 @@
 //! From bytes of the ring buffer to the aggregate.
 
 use pgstrobe_common::record::{
-    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, Ready,
-    STATEMENT_SHORT, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, Ready, STATEMENT_SHORT,
+    Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
 };
 
 use super::Session;

@@ -124,8 +124,7 @@ impl Session {
         }
         // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
-        settings.boundary =
-            if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
+        settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
         server.settings(&mut settings);
 
         let mut ebpf = attach::load(&settings, &kernel_btf, config.ring_bytes).map_err(|error| {
@@ -160,11 +159,8 @@ impl Session {
             attached.push(result);
         }
 
-        let aggregate = Aggregate::new(
-            server.cluster.version.major,
-            server.cluster.data_directory.clone(),
-            config.show_literals,
-        );
+        let aggregate =
+            Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
         let now = Instant::now();
         let mut this = Self {
             ebpf,
@@ -479,5 +475,9 @@ fn sites_of(server: &Server, name: &str) -> Vec<Site> {
         return places.filter_map(|usdt| Some(site(usdt.file_offset?, usdt.semaphore_file_offset))).collect();
     }
     let symbol = server.binary.symbol(name);
-    symbol.and_then(|symbol| server.binary.file_offset(symbol.address)).map(|offset| site(offset, None)).into_iter().collect()
+    symbol
+        .and_then(|symbol| server.binary.file_offset(symbol.address))
+        .map(|offset| site(offset, None))
+        .into_iter()
+        .collect()
 }
