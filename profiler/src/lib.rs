@@ -1,7 +1,7 @@
 //! pgstrobe: where a PostgreSQL server's time went, and who is to blame.
 //!
 //! Dependencies point one way: `report` and `findings` know nothing of aya; `postgres` and `kernel` hold facts and know
-//! nothing of reports; only `session` and `attach` know aya.
+//! nothing of reports; only `session`, `attach` and `cost` know aya.
 
 pub mod aggregate;
 pub mod attach;

@@ -12,6 +12,6 @@ pub static PROBE: Probe = Probe {
     labels: &["statement class"],
     essential: false,
     ways: &[Way { name: "perf_event", hooks: &[Hook { program: "sampler", point: Point::CpuClock(97) }], loses: "" }],
-    without: "long statements that never wait are shown cut at track_activity_query_size",
+    without: "long statements are shown cut at track_activity_query_size",
     hit_kinds: &[HIT_SAMPLE],
 };

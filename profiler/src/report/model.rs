@@ -78,7 +78,7 @@ pub struct ProbeCoverage {
 pub struct Overhead {
     pub hits: u64,
     /// Time inside eBPF programs: measured by the kernel where it keeps those statistics, else hits × the cost per hit
-    /// measured at start-up.
+    /// measured in windows of the run.
     pub run_ns: u64,
     pub run_ns_per_statement: f64,
     /// `kernel` (measured) or `calibrated` (hits × cost per hit).
