@@ -28,7 +28,8 @@ pub struct Settings {
     pub task_btf: u32,
     /// `STATE_RUNNING` of this version.
     pub state_running: u32,
-    pub _pad: u32,
+    /// 1 makes every program return at once: the floor of what hooks cost.
+    pub empty: u32,
 }
 
 impl Settings {
@@ -42,7 +43,7 @@ impl Settings {
         backend_type_walsender: u32::MAX,
         task_btf: 0,
         state_running: u32::MAX,
-        _pad: 0,
+        empty: 0,
     };
 }
 

@@ -21,6 +21,17 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
+/// The beginning of a program: counts the hit, and ends it where only the floor of the cost is wanted.
+macro_rules! enter {
+    ($kind:expr) => {
+        if $crate::globals::setting!(empty) != 0 {
+            return 0;
+        }
+        $crate::globals::hit($kind);
+    };
+}
+pub(crate) use enter;
+
 /// Volatile, so that the compiler does not take the unresolved value for granted.
 #[inline(always)]
 pub fn constant<T: Copy>(field: &'static T) -> T {

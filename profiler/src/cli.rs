@@ -81,6 +81,9 @@ pub struct ReportArgs {
     /// Have the kernel time every run of every program: an exact cost, at a cost.
     #[arg(long)]
     pub bpf_stats: bool,
+    /// Attach programs that do nothing: the floor of the cost; for benchmarks.
+    #[arg(long, hide = true)]
+    pub empty_programs: bool,
     /// Size of the ring buffer in KiB, a power of two.
     #[arg(long, default_value_t = 4096, value_name = "KIB", value_parser = ring_kib)]
     pub ring_buffer: u32,
@@ -102,6 +105,7 @@ impl ReportArgs {
             boundary: self.boundary,
             show_literals: self.show_literals,
             bpf_stats: self.bpf_stats,
+            empty_programs: self.empty_programs,
             ring_bytes: self.ring_buffer * 1024,
             btf: self.btf.clone(),
             only_way: self.only_way.clone(),

@@ -33,6 +33,8 @@ pub struct Config {
     pub show_literals: bool,
     /// Times every run of every program, which costs more than sampling it.
     pub bpf_stats: bool,
+    /// Programs that do nothing, to measure the floor of the cost.
+    pub empty_programs: bool,
     /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Another source of the kernel's types than /sys/kernel/btf/vmlinux.

@@ -4,14 +4,14 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use pgstrobe_common::state::HIT_ENTRY;
 
 use crate::{
-    globals::{hit, setting},
+    globals::{enter, setting},
     statement::{self, Entry},
     targets,
 };
 
 #[inline(always)]
 fn entered(entry: Entry) -> u32 {
-    hit(HIT_ENTRY);
+    enter!(HIT_ENTRY);
     if let Some((pid, b)) = targets::current() {
         statement::entered(pid, b, entry);
     }

@@ -8,7 +8,7 @@ use pgstrobe_common::{
 
 use crate::{
     emit,
-    globals::{BACKENDS, FRESH, hit, lost, now},
+    globals::{BACKENDS, FRESH, enter, lost, now},
     kernel::Task,
     ledger, statement, targets,
 };
@@ -16,7 +16,7 @@ use crate::{
 /// `(struct task_struct *parent, struct task_struct *child)`: a child of the postmaster is a backend from its first breath.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    hit(HIT_FORK);
+    enter!(HIT_FORK);
     let parent = Task::argument(ctx.arg(0)).tgid();
     if parent == 0 || parent != targets::postmaster() {
         return 0;
@@ -45,7 +45,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 /// `(struct task_struct *task, …)`.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    hit(HIT_EXIT);
+    enter!(HIT_EXIT);
     let task = Task::argument(ctx.arg(0));
     let pid = task.pid();
     let Some(b) = targets::backend(pid) else { return 0 };

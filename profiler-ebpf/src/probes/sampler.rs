@@ -3,11 +3,11 @@
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
 use pgstrobe_common::state::HIT_SAMPLE;
 
-use crate::{globals::hit, statement, targets};
+use crate::{globals::enter, statement, targets};
 
 #[perf_event]
 pub fn sampler(_ctx: PerfEventContext) -> u32 {
-    hit(HIT_SAMPLE);
+    enter!(HIT_SAMPLE);
     if let Some((pid, b)) = targets::current() {
         statement::capture(pid, b);
     }

@@ -4,7 +4,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pgstrobe_common::state::HIT_SWITCH;
 
 use crate::{
-    globals::{hit, now},
+    globals::{enter, now},
     kernel::Task,
     ledger, targets,
 };
@@ -15,7 +15,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let prev = Task::argument(ctx.arg(1));
     let next = Task::argument(ctx.arg(2));
     let (prev_pid, next_pid) = (prev.pid(), next.pid());
-    hit(HIT_SWITCH);
+    enter!(HIT_SWITCH);
     // Process 0 is the idle task.
     if prev_pid != 0
         && let Some(b) = targets::backend(prev_pid)

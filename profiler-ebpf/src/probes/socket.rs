@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
 
-use crate::{globals::hit, kernel, statement, targets};
+use crate::{globals::enter, kernel, statement, targets};
 
 /// `MSG_PEEK` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
@@ -11,7 +11,7 @@ const MSG_PEEK: u32 = 2;
 /// `(struct sock *sk, int ret, int flags)` (include/trace/events/sock.h).
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    hit(HIT_RECEIVE);
+    enter!(HIT_RECEIVE);
     if ctx.arg::<u32>(2) & MSG_PEEK == 0
         && let Some((pid, b)) = targets::current()
     {
@@ -23,7 +23,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// As `sock_recv_length`.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    hit(HIT_SEND);
+    enter!(HIT_SEND);
     let ret = ctx.arg::<i32>(1);
     if ret > 0
         && let Some((pid, b)) = targets::current()

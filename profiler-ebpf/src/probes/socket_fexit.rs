@@ -3,14 +3,14 @@
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
 
-use crate::{globals::hit, kernel, statement, targets};
+use crate::{globals::enter, kernel, statement, targets};
 
 const MSG_PEEK: u32 = 2;
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)` (net/socket.c).
 #[fexit(function = "sock_recvmsg")]
 pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
-    hit(HIT_RECEIVE);
+    enter!(HIT_RECEIVE);
     if ctx.arg::<u32>(2) & MSG_PEEK == 0
         && let Some((pid, b)) = targets::current()
     {
@@ -22,7 +22,7 @@ pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
 /// `int sock_sendmsg(struct socket *sock, struct msghdr *msg)` (net/socket.c; the loader may attach it to a later name).
 #[fexit(function = "sock_sendmsg")]
 pub fn sock_sendmsg(ctx: FExitContext) -> i32 {
-    hit(HIT_SEND);
+    enter!(HIT_SEND);
     let ret = ctx.arg::<i32>(2);
     if ret > 0
         && let Some((pid, b)) = targets::current()

@@ -6,7 +6,7 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
 
-use crate::{globals::hit, statement, targets};
+use crate::{globals::enter, statement, targets};
 
 /// Offset of the arguments, and of the result, in the system-call tracepoints (their `format` files).
 const ARGUMENTS: usize = 16;
@@ -40,7 +40,7 @@ pub fn sys_enter_sendto(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
-    hit(HIT_RECEIVE);
+    enter!(HIT_RECEIVE);
     if let Some((pid, b)) = targets::current()
         && b.call_len != 0
     {
@@ -52,7 +52,7 @@ pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
-    hit(HIT_SEND);
+    enter!(HIT_SEND);
     let ret = argument(&ctx, 0) as i64;
     if ret > 0
         && let Some((pid, b)) = targets::current()

@@ -10,7 +10,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    globals::{RING, hit, lost, now},
+    globals::{RING, enter, lost, now},
     kernel::{self, File},
     postgres, targets,
 };
@@ -29,7 +29,7 @@ fn first(ctx: &TracePointContext) -> u64 {
 
 #[inline(always)]
 fn enter(ctx: &TracePointContext, call: u32) -> u32 {
-    hit(HIT_SYNC);
+    enter!(HIT_SYNC);
     let Some((_, b)) = targets::current() else { return 0 };
     let file = if call == SYNC_MSYNC { None } else { kernel::current_file(first(ctx) as u32) };
     if call == SYNC_WRITE && file.is_none_or(|file| file.flags() & O_DSYNC == 0) {
@@ -43,7 +43,7 @@ fn enter(ctx: &TracePointContext, call: u32) -> u32 {
 
 #[inline(always)]
 fn exit(ctx: &TracePointContext) -> u32 {
-    hit(HIT_SYNC);
+    enter!(HIT_SYNC);
     let Some((pid, b)) = targets::current() else { return 0 };
     if b.sync_ns == 0 {
         return 0;

@@ -125,6 +125,7 @@ impl Session {
         // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
+        settings.empty = config.empty_programs as u32;
         server.settings(&mut settings);
 
         let mut ebpf = attach::load(&settings, &kernel_btf, config.ring_bytes).map_err(|error| {

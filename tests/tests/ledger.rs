@@ -1,0 +1,88 @@
+//! The ledger adds up, and agrees with the scheduler's own account.
+
+use pgstrobe_tests::*;
+
+fn total(ledger: &pgstrobe::report::model::Ledger, state: &str) -> u64 {
+    ledger.parts.iter().filter(|part| part.state == state).map(|part| part.ns).sum()
+}
+
+/// Every ledger of a busy run sums to its wall time, and a sleep is where it belongs.
+#[test]
+fn parts_sum_to_the_wall() {
+    let cluster = quiet_cluster();
+    cluster.pgbench_init(1).expect("pgbench -i");
+    let profile = Profile::start(&cluster, &[]);
+    let output = cluster.client("pgbench").args(["-n", "-c", "8", "-T", "3"]).output().expect("pgbench");
+    assert!(output.status.success(), "{output:?}");
+    psql(&cluster, "SELECT pg_sleep(0.5)");
+    let report = profile.stop();
+    let ledgers = report
+        .backends
+        .iter()
+        .flat_map(|backend| [&backend.ledger, &backend.outside])
+        .chain(report.queries.iter().map(|query| &query.ledger))
+        .chain([&report.statements.ledger]);
+    for ledger in ledgers {
+        assert_eq!(ledger.parts.iter().map(|part| part.ns).sum::<u64>(), ledger.wall_ns);
+        assert_eq!(total(ledger, "unattributed"), 0, "{ledger:?}");
+    }
+    let sleep = queries(&report, "pg_sleep")[0];
+    let slept: u64 = sleep
+        .ledger
+        .parts
+        .iter()
+        .filter(|part| part.wait_event.as_deref() == Some("PgSleep"))
+        .map(|part| part.ns)
+        .sum();
+    assert!((495_000_000..510_000_000).contains(&slept), "{slept}");
+    assert_nothing_lost(&report);
+}
+
+/// Time on a CPU and in the run queue of one backend, against /proc/PID/schedstat over the same time.
+#[test]
+fn cpu_and_run_queue_agree_with_schedstat() {
+    let cluster = quiet_cluster();
+    // One long-lived backend, asked one statement after the other.
+    let mut session = cluster
+        .client("psql")
+        .args(["-qAt"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("psql");
+    let mut input = session.stdin.take().expect("stdin");
+    let mut output = std::io::BufReader::new(session.stdout.take().expect("stdout"));
+    let mut ask = |sql: &str| {
+        use std::io::{BufRead as _, Write as _};
+        writeln!(input, "{sql};").expect("psql reads");
+        let mut line = String::new();
+        output.read_line(&mut line).expect("psql answers");
+        line.trim().to_owned()
+    };
+    let pid: u32 = ask("SELECT pg_backend_pid()").parse().expect("a pid");
+    let schedstat = || -> (u64, u64) {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("schedstat");
+        let mut fields = text.split_whitespace().map(|field| field.parse().expect("a number"));
+        (fields.next().expect("cpu"), fields.next().expect("delay"))
+    };
+    let profile = Profile::start(&cluster, &[]);
+    let before = schedstat();
+    for _ in 0..20 {
+        ask("SELECT count(*) FROM generate_series(1, 300000)");
+    }
+    let after = schedstat();
+    let report = profile.stop();
+    drop(input);
+    let _ = session.wait();
+    let backend = report.backends.iter().find(|backend| backend.pid == pid).expect("the backend");
+    let sum = |state: &str| total(&backend.ledger, state) + total(&backend.outside, state);
+    let (cpu, delay) = (after.0 - before.0, after.1 - before.1);
+    let off = |a: u64, b: u64| a.abs_diff(b) as f64 / b.max(1) as f64;
+    assert!(off(sum("cpu"), cpu) < 0.01, "on CPU {} ns, schedstat {cpu} ns", sum("cpu"));
+    // 1 % of the delay, or 1 % of the CPU time where the delay is next to nothing.
+    assert!(
+        sum("runnable").abs_diff(delay) < delay.max(cpu) / 100,
+        "runnable {} ns, schedstat {delay} ns",
+        sum("runnable")
+    );
+}

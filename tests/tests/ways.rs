@@ -1,0 +1,28 @@
+//! The fallbacks that this kernel can take count the same as the first choice.
+
+use pgstrobe_tests::*;
+
+#[test]
+fn the_syscall_way_counts_exactly() {
+    let cluster = quiet_cluster();
+    cluster.pgbench_init(1).expect("pgbench -i");
+    for mode in ["simple", "extended", "prepared"] {
+        let profile = Profile::start(&cluster, &["--only-way", "syscall"]);
+        Pgbench::new(&cluster, 4, 500).args(&["-M", mode]).run();
+        let report = profile.stop();
+        let probe = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
+        assert!(probe.hooks.iter().all(|hook| hook.starts_with("tracepoint/syscalls/")), "{:?}", probe.hooks);
+        let parses = if mode == "prepared" { 4 } else { 0 };
+        assert_eq!(report.statements.count, 4 * 500 + parses, "{mode}");
+        assert_nothing_lost(&report);
+    }
+}
+
+/// Programs that do nothing are attached and see nothing.
+#[test]
+fn empty_programs_count_nothing() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &["--empty-programs"]);
+    psql(&cluster, "SELECT 1");
+    assert_eq!(profile.stop().statements.count, 0);
+}
