@@ -252,13 +252,19 @@ fn has_libclang() -> bool {
     let below = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let llvm = below.filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"));
     dirs.extend(llvm.map(|entry| entry.path().join("lib")));
-    dirs.iter().any(|dir| {
+    let library = dirs.iter().any(|dir| {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name()).any(|name| {
             let name = name.to_string_lossy();
             name == "libclang.so" || name.starts_with("libclang.so.") || name.starts_with("libclang-")
         })
-    })
+    });
+    // The compiler's own headers come in another package than the library.
+    let headers = dirs.iter().any(|dir| {
+        let versions = std::fs::read_dir(dir.join("clang")).into_iter().flatten().flatten();
+        versions.map(|version| version.path().join("include/stdbool.h")).any(|header| header.is_file())
+    });
+    library && headers
 }
 
 fn has_server() -> bool {
