@@ -40,7 +40,12 @@ pub fn run(cli: Cli) -> u8 {
         Command::Probes => probes(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("pgstrobe: {error:#}");
+        // A failed write has its cause in its sentence already.
+        if error.is::<output::WriteError>() {
+            eprintln!("pgstrobe: {error}");
+        } else {
+            eprintln!("pgstrobe: {error:#}");
+        }
         code_of(&error)
     })
 }

@@ -116,8 +116,7 @@ pub(super) fn unfinished_table(report: &Report, most: usize) -> Table {
 }
 
 pub(super) fn unfinished(report: &Report, page: &mut Page) {
-    // The first screen has them all when they are few.
-    if report.unfinished.len() <= 3 {
+    if report.unfinished.len() <= super::summary::stuck_rows(report) {
         return;
     }
     page.heading("STILL RUNNING AT THE END (not in the numbers above; > : began before the profile)");

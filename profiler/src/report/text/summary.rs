@@ -10,6 +10,8 @@ use crate::report::model::{Hist, Ledger, LedgerPart, Report};
 const LEDGER_ROWS: usize = 6;
 const STATEMENT_ROWS: usize = 5;
 const SYNC_ROWS: usize = 3;
+/// A statement that has run for this long is shown on the first screen, in nanoseconds.
+const STUCK_NS: u64 = 1_000_000_000;
 const STUCK_ROWS: usize = 3;
 const FINDING_ROWS: usize = 3;
 
@@ -108,14 +110,21 @@ pub(super) fn percentiles(hist: &Hist) -> String {
     all.map(|(name, ns)| tie(&format!("{name} {}", duration(ns)))).join("  ")
 }
 
+/// Unfinished statements on the first screen. A busy server always has some in flight; one that takes long is news.
+pub(super) fn stuck_rows(report: &Report) -> usize {
+    let long = report.unfinished.iter().filter(|open| open.elapsed_ns >= STUCK_NS || open.began_before).count();
+    long.min(STUCK_ROWS)
+}
+
 fn stuck(report: &Report, page: &mut Page) {
-    if report.unfinished.is_empty() {
+    let rows = stuck_rows(report);
+    if rows == 0 {
         return;
     }
     page.blank();
-    let table = super::statements::unfinished_table(report, STUCK_ROWS);
+    let table = super::statements::unfinished_table(report, rows);
     page.table(&table);
-    page.more(report.unfinished.len().saturating_sub(STUCK_ROWS), "below");
+    page.more(report.unfinished.len() - rows, "below");
 }
 
 fn findings(report: &Report, page: &mut Page) {
