@@ -159,6 +159,8 @@ impl Bench<'_> {
             quantile(&of(|o| o.attach_ms), 0.5)
         );
         match (kernel.run_ns_per_statement, kernel.hits_per_statement) {
+            // Empty programs see no statement.
+            (Some(_), Some(_)) if !self.extra.is_empty() => {}
             (Some(ns), Some(hits)) => {
                 println!("  eBPF         {ns:.0} ns in {hits:.1} hits per statement (kernel's statistics)")
             }
