@@ -40,8 +40,11 @@ fn percentiles_agree_with_the_client() {
                 let expected = client.quantile(at) - way;
                 let tolerance = expected * 3 / 100 + 10_000;
                 println!("{name}: pgstrobe {seen} ns, pgbench less the way of {way} ns: {expected} ns");
-                (seen.abs_diff(expected) > tolerance)
-                    .then(|| format!("{name}: {seen} ns, expected {expected} ± {tolerance} ns"))
+                let off = format!("{name}: {seen} ns, expected {expected} ± {tolerance} ns");
+                let agrees = seen.abs_diff(expected) <= tolerance;
+                // Only the tail of the client's log can be its own delay: the rest must agree in every run.
+                assert!(agrees || name == "p99", "{off}");
+                (!agrees).then_some(off)
             },
         );
         match off {
