@@ -15,6 +15,8 @@ pub const LINKED: &str = "pgstrobe-ebpf";
 /// bpf-linker reads the compiler's bitcode, so it is built on an LLVM at least as new as the compiler's.
 pub const LINKER_VERSION: &str = "0.13.0";
 pub const LLVM_MAJOR: u32 = 22;
+/// The oldest compiler, as in `rust-version` of the workspace. A distribution keeps older ones under the same name.
+pub const OLDEST_COMPILER: (u32, u32) = (1, 95);
 
 /// A compiler able to build `core` for the eBPF target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,23 +40,25 @@ impl Toolchain {
 /// The toolchain to build with, or what is missing, in words.
 pub fn toolchain() -> Result<Toolchain, String> {
     if !runs("rustup", &["--version"]) {
-        return match has_core_source(Command::new("rustc")) {
-            true => Ok(Toolchain::InPath),
-            false => Err("no rustup, and the compiler in PATH lacks the source of `core`".into()),
+        return match fits(&["rustc"]) {
+            Ok(()) => Ok(Toolchain::InPath),
+            Err(reason) => Err(format!("no rustup, and the compiler in PATH {reason}")),
         };
     }
     if let Some(name) = std::env::var(TOOLCHAIN_ENV).ok().filter(|name| !name.is_empty()) {
         return match rustup_has(&name) {
-            true => Ok(Toolchain::Rustup(name)),
-            false => Err(format!("{TOOLCHAIN_ENV}={name} is no toolchain with the source of `core`")),
+            Ok(()) => Ok(Toolchain::Rustup(name)),
+            Err(reason) => Err(format!("{TOOLCHAIN_ENV}={name} {reason}")),
         };
     }
+    let mut reasons = Vec::new();
     for name in [LINKED, NIGHTLY] {
-        if rustup_has(name) {
-            return Ok(Toolchain::Rustup(name.into()));
+        match rustup_has(name) {
+            Ok(()) => return Ok(Toolchain::Rustup(name.into())),
+            Err(reason) => reasons.push(format!("the toolchain `{name}` {reason}")),
         }
     }
-    Err(format!("neither the toolchain `{LINKED}` nor `{NIGHTLY}` with rust-src is there"))
+    Err(reasons.join(", "))
 }
 
 /// Whether bpf-linker is there, in any version: a newer one may be there on purpose.
@@ -65,25 +69,39 @@ pub fn linker() -> Result<(), String> {
     }
 }
 
-fn rustup_has(name: &str) -> bool {
+fn rustup_has(name: &str) -> Result<(), String> {
     // Looked up before it is run: rustup would try to install a toolchain it does not have.
     let listed = output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     let mut names = listed.lines().filter_map(|line| line.split_whitespace().next());
-    if !names.any(|listed| listed == name || listed.starts_with(&format!("{name}-"))) {
-        return false;
+    match names.any(|listed| listed == name || listed.starts_with(&format!("{name}-"))) {
+        true => fits(&["rustup", "run", name, "rustc"]),
+        false => Err("is not there".into()),
     }
-    let mut rustc = Command::new("rustup");
-    rustc.args(["run", name, "rustc"]);
-    has_core_source(rustc)
 }
 
-fn has_core_source(mut rustc: Command) -> bool {
-    let Some(sysroot) = output(rustc.args(["--print", "sysroot"])) else { return false };
-    core_source(Path::new(sysroot.trim())).is_file()
+/// Whether a compiler, given as a command, can build the programs: new enough, with the source of `core`.
+pub fn fits(rustc: &[&str]) -> Result<(), String> {
+    let ask = |question: &[&str]| output(Command::new(rustc[0]).args(&rustc[1..]).args(question));
+    let version = ask(&["--version"]).ok_or("does not run")?;
+    if version_of(&version).is_none_or(|version| version < OLDEST_COMPILER) {
+        let (major, minor) = OLDEST_COMPILER;
+        return Err(format!("is {}, older than {major}.{minor}", version.trim()));
+    }
+    let sysroot = ask(&["--print", "sysroot"]).ok_or("does not tell its sysroot")?;
+    match core_source(Path::new(sysroot.trim())).is_file() {
+        true => Ok(()),
+        false => Err("lacks the source of `core`".into()),
+    }
+}
+
+/// Major and minor of `rustc 1.96.0 (…)`.
+fn version_of(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.split_whitespace().nth(1)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Where `-Z build-std=core` looks for it.
-pub fn core_source(sysroot: &Path) -> PathBuf {
+fn core_source(sysroot: &Path) -> PathBuf {
     sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs")
 }
 

@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -74,7 +75,7 @@ fn compiler() -> Result<ebpf::Toolchain> {
     if let Ok(toolchain) = ebpf::toolchain() {
         return Ok(toolchain);
     }
-    if !debian_compiler_usable() {
+    if debian_compiler().is_err() {
         // Debian's packages end in `-web` where a current compiler is kept for building browsers.
         let packages = ["rustc-web", "cargo-web", "rust-web-src"];
         if let Err(error) = apt_install(&packages) {
@@ -83,7 +84,7 @@ fn compiler() -> Result<ebpf::Toolchain> {
                 .context("no compiler for eBPF: neither the distribution's packages nor rustup can give one")?;
             return ebpf::toolchain().map_err(anyhow::Error::msg);
         }
-        ensure!(debian_compiler_usable(), "Debian's rustc has no source of `core`, although rust-web-src is installed");
+        debian_compiler().map_err(|reason| anyhow::anyhow!("Debian's compiler, just installed, {reason}"))?;
     }
     if in_path("rustup") {
         say(&format!("linking Debian's compiler into rustup as `{}`", ebpf::LINKED));
@@ -92,9 +93,11 @@ fn compiler() -> Result<ebpf::Toolchain> {
     ebpf::toolchain().map_err(anyhow::Error::msg)
 }
 
-fn debian_compiler_usable() -> bool {
-    let tools = ["/usr/bin/rustc", "/usr/bin/cargo"];
-    tools.iter().all(|tool| Path::new(tool).is_file()) && ebpf::core_source(Path::new("/usr")).is_file()
+fn debian_compiler() -> Result<(), String> {
+    match Path::new("/usr/bin/cargo").is_file() {
+        true => ebpf::fits(&["/usr/bin/rustc"]),
+        false => Err("has no cargo".into()),
+    }
 }
 
 /// Way B.
@@ -201,10 +204,14 @@ fn apt_install(packages: &[&str]) -> Result<()> {
         false if succeeds(Command::new("sudo").args(["-n", "true"])) => Some("sudo"),
         false => bail!("root is needed once, to install packages: sudo {command}"),
     };
-    if !packages.iter().all(|package| has_candidate(package)) {
+    // Always once: with old lists apt installs old versions without a word.
+    static UPDATED: Once = Once::new();
+    UPDATED.call_once(|| {
         say("apt-get update");
-        call(&mut apt(sudo, &["update"]))?;
-    }
+        if let Err(error) = call(&mut apt(sudo, &["update"])) {
+            say(&format!("the package lists stay as they are: {error:#}"));
+        }
+    });
     let unknown: Vec<&str> = packages.iter().copied().filter(|package| !has_candidate(package)).collect();
     ensure!(unknown.is_empty(), "apt knows no package {}", unknown.join(", "));
     say(&command);
