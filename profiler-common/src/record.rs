@@ -16,6 +16,8 @@ pub const KIND_EXIT: u32 = 4;
 pub const KIND_TEXT: u32 = 5;
 /// [`Sync`].
 pub const KIND_SYNC: u32 = 6;
+/// [`Batch`].
+pub const KIND_BATCH: u32 = 7;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -29,11 +31,9 @@ pub const STATEMENT_TERMINATED: u32 = 1 << 3;
 pub const STATEMENT_QUERY_ID: u32 = 1 << 4;
 /// It was already running when the profile began; its start is the beginning of the profile.
 pub const STATEMENT_CUT: u32 = 1 << 5;
-/// `ledger` was truncated to [`Statement::SHORT`]: it has no blocked part.
-pub const STATEMENT_SHORT: u32 = 1 << 6;
 
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Header {
     pub kind: u32,
     /// Process id in the initial pid namespace.
@@ -42,25 +42,48 @@ pub struct Header {
     pub ts_ns: u64,
 }
 
-/// One finished statement with its own ledger.
+/// A finished statement. One that never slept has no more of a ledger than this.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Finished {
+    pub start_ns: u64,
+    pub end_ns: u64,
+    /// Query id or shape hash (see [`STATEMENT_QUERY_ID`]); 0 when the server shows neither.
+    pub class_key: u64,
+    /// Bytes of the answer as sent on the socket (TLS framing included).
+    pub sent_bytes: u64,
+    /// Time waiting for a CPU, in nanoseconds.
+    pub runnable_ns: u64,
+    /// Switches away from the CPU.
+    pub switches: u32,
+    /// `STATEMENT_` flags.
+    pub flags: u32,
+}
+
+/// A finished statement that slept, with its ledger.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Statement {
     pub header: Header,
-    pub start_ns: u64,
-    /// Query id or shape hash (see [`STATEMENT_QUERY_ID`]); 0 when the server shows neither.
-    pub class_key: u64,
-    pub flags: u32,
-    pub _pad: u32,
-    /// Bytes of the answer as sent on the socket (TLS framing included).
-    pub sent_bytes: u64,
+    pub finished: Finished,
     pub ledger: Ledger,
 }
 
-impl Statement {
-    /// Bytes of a record that leaves out the blocked parts ([`STATEMENT_SHORT`]).
-    pub const SHORT: usize = size_of::<Statement>() - size_of::<[crate::ledger::Part; crate::ledger::PARTS]>();
+/// Finished statements that never slept, of one backend, on their way to userspace together: room in the ring buffer
+/// costs much more than a record. As a record it ends after `len` statements; what is not sent yet when a report is made
+/// is read from the backend's state.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub header: Header,
+    /// How many batches this backend sent before.
+    pub generation: u32,
+    pub len: u32,
+    pub statements: [Finished; BATCH_LEN],
 }
+
+/// Statements of a full batch.
+pub const BATCH_LEN: usize = 8;
 
 /// A new process below a postmaster.
 #[repr(C)]
@@ -158,7 +181,9 @@ pub struct Sync {
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
-const _: () = assert!(size_of::<Statement>() == 48 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Finished>() == 48);
+const _: () = assert!(size_of::<Statement>() == 64 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Batch>() == 24 + BATCH_LEN * size_of::<Finished>());
 const _: () = assert!(size_of::<Fork>() == 24);
 const _: () = assert!(size_of::<Ready>() == 32 + TITLE_LEN + 3 * NAME_LEN);
 const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());

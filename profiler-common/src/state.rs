@@ -3,6 +3,7 @@
 use crate::{
     fields::{KernelFields, PgFields, PgSymbols},
     ledger::Ledger,
+    record::Batch,
 };
 
 /// Where statement boundaries come from ([`Settings::boundary`]).
@@ -80,13 +81,21 @@ pub const BACKEND_SLEPT: u32 = 1 << 9;
 /// The open statement's message came together with the one before.
 pub const BACKEND_PIPELINED: u32 = 1 << 10;
 
-/// State of one backend process, the value of the `BACKENDS` map. Times are `CLOCK_MONOTONIC` in nanoseconds.
+/// Slots of the `BACKENDS` map, a power of two. A backend lives in the slot of its pid modulo this; a second one of the same
+/// slot lives in the map `CROWDED`.
+pub const BACKEND_SLOTS: u32 = 16_384;
+
+/// State of one backend process. Times are `CLOCK_MONOTONIC` in nanoseconds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
+    /// Process id in the initial pid namespace; 0 in a slot that is free.
+    pub pid: u32,
     pub flags: u32,
     /// `wait_event_info` at the last departure from the CPU.
     pub wait_event_info: u32,
+    /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
+    pub backend_type: u32,
     /// When the process was forked, 0 when before the profile.
     pub forked_ns: u64,
     /// When accounting began: the fork, or the beginning of the profile.
@@ -128,13 +137,12 @@ pub struct Backend {
     pub sync_call: u32,
     /// With the syscall hooks: descriptor of the send or receive under way.
     pub call_fd: u32,
-    /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
-    pub backend_type: u32,
-    pub _pad: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
-    pub _pad2: u32,
+    pub _pad: u32,
+    /// The class of its last statement, if the text of that is known.
+    pub known_key: u64,
     /// With the syscall hooks: its buffer and length.
     pub call_buf: u64,
     pub call_len: u64,
@@ -142,9 +150,11 @@ pub struct Backend {
     pub inside: Ledger,
     /// Ledger of the time outside statements.
     pub outside: Ledger,
+    /// Finished statements that are not sent yet.
+    pub batch: Batch,
 }
 
-const _: () = assert!(size_of::<Backend>() == 28 * 8 + 2 * size_of::<Ledger>());
+const _: () = assert!(size_of::<Backend>() == 29 * 8 + 2 * size_of::<Ledger>() + size_of::<Batch>());
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.
 pub const HIT_SWITCH: u32 = 0;
@@ -159,7 +169,7 @@ pub const HIT_KINDS: u32 = 8;
 
 /// What can be lost on the kernel side; index into the per-CPU `LOST` counters.
 pub const LOST_RING_FULL: u32 = 0;
-/// A backend found no room in the `BACKENDS` map.
+/// A backend found no room in the maps of backends.
 pub const LOST_BACKENDS_FULL: u32 = 1;
 /// A read of a backend's memory failed.
 pub const LOST_READ_FAILED: u32 = 2;

@@ -1,12 +1,16 @@
 //! Records on their way to userspace, and what is counted when they find no room.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
-    record::{Header, KIND_STATEMENT, KIND_TEXT, STATEMENT_SHORT, Statement, TEXT_CUT, TEXT_FULL, Text},
+    record::{
+        BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_TEXT, Statement, TEXT_CUT, TEXT_FULL, Text,
+    },
     state::{Backend, LOST_CLASSES_FULL, LOST_RING_FULL, LOST_TEXT},
 };
 
-use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, now};
+use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now};
 
 /// Userspace drains on a timer; a wake-up per record would cost more than the record.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
@@ -23,44 +27,63 @@ pub fn record<T: 'static>(value: T) {
     }
 }
 
-/// Sends the open statement of a backend as finished at `end`.
+/// Takes the open statement of a backend as finished: sends it, or puts it into the backend's batch.
 #[inline(always)]
-pub fn statement(pid: u32, b: &Backend, end: u64, class_key: u64, flags: u32) {
-    let header = Header { kind: KIND_STATEMENT, pid, ts_ns: end };
-    let whole = b.inside.parts[0].count != 0;
-    if whole {
-        let Some(mut entry) = RING.reserve::<Statement>(0) else {
-            lost(LOST_RING_FULL);
-            return;
-        };
-        entry.write(Statement {
-            header,
-            start_ns: b.start_ns,
-            class_key,
-            flags,
-            _pad: 0,
-            sent_bytes: b.sent_bytes,
-            ledger: b.inside,
-        });
-        entry.submit(NO_WAKEUP);
-    } else {
-        let Some(mut entry) = RING.reserve::<[u64; Statement::SHORT / 8]>(0) else {
-            lost(LOST_RING_FULL);
-            return;
-        };
-        entry.write([
-            (pid as u64) << 32 | KIND_STATEMENT as u64,
-            end,
-            b.start_ns,
-            class_key,
-            (flags | STATEMENT_SHORT) as u64,
-            b.sent_bytes,
-            b.inside.runnable_ns,
-            b.inside.other_ns,
-            (b.inside.other_count as u64) << 32 | b.inside.switches as u64,
-        ]);
-        entry.submit(NO_WAKEUP);
+pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+    let finished = Finished {
+        start_ns: b.start_ns,
+        end_ns: end,
+        class_key,
+        sent_bytes: b.sent_bytes,
+        runnable_ns: b.inside.runnable_ns,
+        switches: b.inside.switches,
+        flags,
+    };
+    if b.inside.parts[0].count != 0 {
+        let header = Header { kind: KIND_STATEMENT, pid, ts_ns: end };
+        record(Statement { header, finished, ledger: b.inside });
+        return;
     }
+    let at = b.batch.len as usize;
+    if let Some(free) = b.batch.statements.get_mut(at) {
+        *free = finished;
+    }
+    // Last, and seen by the compiler as such: userspace may be reading.
+    unsafe { core::ptr::write_volatile(&mut b.batch.len, at as u32 + 1) };
+    if at + 1 >= BATCH_LEN {
+        send_batch(b, BATCH_LEN as u32);
+    }
+}
+
+/// Sends what is in the batch of a backend.
+#[inline(always)]
+pub fn flush(b: &mut Backend) {
+    // Never full here; the mask tells the verifier.
+    let len = b.batch.len & (BATCH_LEN as u32 - 1);
+    if len != 0 {
+        send_batch(b, len);
+    }
+}
+
+#[inline(always)]
+fn send_batch(b: &mut Backend, len: u32) {
+    b.batch.header = Header { kind: KIND_BATCH, pid: b.pid, ts_ns: 0 };
+    let size = offset_of!(Batch, statements) + len as usize * size_of::<Finished>();
+    if output((&raw mut b.batch).cast(), size as u64) != 0 {
+        lost_many(LOST_RING_FULL, len as u64);
+    }
+    // In this order: who sees the new generation must not see the old statements.
+    unsafe {
+        core::ptr::write_volatile(&mut b.batch.len, 0);
+        core::ptr::write_volatile(&mut b.batch.generation, b.batch.generation + 1);
+    }
+}
+
+/// Copies `size` bytes into the ring buffer; 0 when there was room.
+#[inline(always)]
+fn output(from: *mut core::ffi::c_void, size: u64) -> i64 {
+    // SAFETY: the verifier knows both the map and the size of what `from` points to.
+    unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), from, size, NO_WAKEUP) }
 }
 
 /// Sends the text of a class from `buffer`, which holds `len` bytes of it, and remembers how much of it is known.
@@ -75,10 +98,7 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
     let len = len & 0xffff;
     buffer.record = Text { header: Header { kind: KIND_TEXT, pid, ts_ns: now() }, class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
-    // SAFETY: the buffer is as large as a header and the longest text.
-    let sent =
-        unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), (&raw mut *buffer).cast(), size, NO_WAKEUP) };
-    if sent != 0 {
+    if output((&raw mut *buffer).cast(), size) != 0 {
         lost(LOST_TEXT);
         let _ = CLASSES.remove(class_key);
         return;

@@ -80,16 +80,16 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         }
         b.sock = sock;
     }
-    let now = now();
     ledger::settle(b, kernel::current_run_delay());
     // The message arrived when it woke the backend, which then may have waited for a CPU.
     let arrived = b.woken_ns;
-    let start = if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns { arrived } else { now };
-    open(b, start);
-    if start == arrived {
+    if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
+        open(b, arrived);
         let waited = b.on_ns - arrived;
         b.inside.runnable_ns = waited;
         b.outside.runnable_ns = b.outside.runnable_ns.saturating_sub(waited);
+    } else {
+        open(b, now());
     }
     if let Some((address, _)) = buffer()
         && executions(address, ret as u64) > 1
@@ -239,8 +239,7 @@ pub fn forget(b: &mut Backend, end: u64) {
 #[inline(always)]
 fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
-    // SAFETY: the map is read only.
-    if id != 0 && unsafe { CLASSES.get(id) }.is_some() {
+    if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
     }
@@ -257,8 +256,7 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
             return 0;
         }
         let key = shape_of(buffer);
-        // SAFETY: the map is read only.
-        if unsafe { CLASSES.get(key) }.is_some() {
+        if known(b, key) {
             return key;
         }
         key
@@ -271,10 +269,26 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
     key
 }
 
+/// Whether userspace has the text of a class. Most backends repeat themselves.
+#[inline(always)]
+fn known(b: &mut Backend, key: u64) -> bool {
+    if b.known_key == key {
+        return true;
+    }
+    // SAFETY: the map is read only.
+    let known = unsafe { CLASSES.get(key) }.is_some();
+    if known {
+        b.known_key = key;
+    }
+    known
+}
+
 #[inline(never)]
-fn shape_of(buffer: &TextBuffer) -> u64 {
-    // SAFETY: a text buffer is larger than what the shape looks at.
-    shape::shape(unsafe { &*buffer.bytes.as_ptr().cast::<[u8; shape::LEN]>() })
+fn shape_of(buffer: &mut TextBuffer) -> u64 {
+    // The record before the text is written when it is sent.
+    let state = &mut buffer.record.class_key;
+    // SAFETY: a text buffer is larger than what the shape looks at, and its alignment is that of its record.
+    shape::shape(unsafe { &*buffer.bytes.as_ptr().cast::<[u64; shape::WORDS]>() }, state)
 }
 
 /// Takes the whole text of the statement in work, if its class is one of which only a cut text is known.

@@ -1,15 +1,45 @@
 //! Who is a backend: the map is filled by the loader for those that exist, and at fork for those to come.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use pgstrobe_common::state::Backend;
+use pgstrobe_common::state::{BACKEND_SLOTS, Backend};
 
-use crate::globals::{BACKENDS, TARGET};
+use crate::globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET};
 
 /// State of a backend, if that process is one.
 #[inline(always)]
 pub fn backend(pid: u32) -> Option<&'static mut Backend> {
     // SAFETY: a backend is one thread, and only programs in its own context, or the scheduler that switches it, write.
-    BACKENDS.get_ptr_mut(pid).map(|b| unsafe { &mut *b })
+    let slot = BACKENDS.get_ptr_mut(pid & (BACKEND_SLOTS - 1)).map(|b| unsafe { &mut *b })?;
+    if slot.pid == pid {
+        return Some(slot);
+    }
+    match ANY_CROWDED.get(0) {
+        // SAFETY: as above.
+        Some(1) => CROWDED.get_ptr_mut(pid).map(|b| unsafe { &mut *b }),
+        _ => None,
+    }
+}
+
+/// Enters a new backend; `false` when there is no room.
+#[inline(always)]
+pub fn enter(fresh: &Backend) -> bool {
+    let Some(slot) = BACKENDS.get(fresh.pid & (BACKEND_SLOTS - 1)) else { return false };
+    // Its own pid: the end of an earlier process of that number was not seen.
+    if slot.pid == 0 || slot.pid == fresh.pid {
+        return BACKENDS.set(fresh.pid & (BACKEND_SLOTS - 1), fresh, 0).is_ok();
+    }
+    let _ = ANY_CROWDED.set(0, 1, 0);
+    CROWDED.insert(fresh.pid, fresh, 0).is_ok()
+}
+
+/// Forgets a backend.
+#[inline(always)]
+pub fn leave(b: &mut Backend) {
+    let pid = b.pid;
+    b.pid = 0;
+    if let Some(1) = ANY_CROWDED.get(0) {
+        let _ = CROWDED.remove(pid);
+    }
 }
 
 /// The current process, if it is a backend (and this is its main thread).

@@ -106,8 +106,15 @@ impl Profile {
         self.child.id()
     }
 
-    /// Ctrl-C, then the report it wrote.
-    pub fn stop(mut self) -> Report {
+    /// Ctrl-C, then the one report it wrote.
+    pub fn stop(self) -> Report {
+        let mut reports = self.stop_all();
+        assert_eq!(reports.len(), 1, "reports");
+        reports.remove(0)
+    }
+
+    /// Ctrl-C, then the reports of all intervals.
+    pub fn stop_all(mut self) -> Vec<Report> {
         // What was just answered is on its way through the ring buffer.
         std::thread::sleep(Duration::from_millis(100));
         self.child.signal(libc::SIGINT);
@@ -115,10 +122,11 @@ impl Profile {
         let Some(status) = status else { panic!("pgstrobe does not end on SIGINT\n{}", self.picture()) };
         assert_eq!(status.code(), Some(0), "exit code after SIGINT\n{}", self.picture());
         let json = std::fs::read(&self.json).unwrap_or_else(|e| panic!("no report: {e}\n{}", self.picture()));
-        let report = serde_json::from_slice(&json).unwrap_or_else(|e| panic!("bad JSON: {e}\n{}", self.picture()));
+        let reports = serde_json::Deserializer::from_slice(&json).into_iter().collect::<Result<Vec<Report>, _>>();
+        let reports = reports.unwrap_or_else(|e| panic!("bad JSON: {e}\n{}", self.picture()));
         // libtest shows this only when the test fails.
         println!("{}", self.picture());
-        report
+        reports
     }
 
     /// The JSON as it was written.

@@ -8,7 +8,7 @@ use pgstrobe_common::{
 
 use crate::{
     emit,
-    globals::{BACKENDS, FRESH, enter, lost, now},
+    globals::{FRESH, enter, lost, now},
     kernel::Task,
     ledger, statement, targets,
 };
@@ -30,11 +30,12 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     let Some(fresh) = FRESH.get_ptr_mut(0) else { return 0 };
     // SAFETY: per-CPU, and all its other fields stay zero.
     let fresh = unsafe { &mut *fresh };
+    fresh.pid = pid;
     fresh.flags = BACKEND_STARTING;
     fresh.backend_type = u32::MAX;
     fresh.forked_ns = now;
     fresh.since_ns = now;
-    if BACKENDS.insert(pid, &*fresh, 0).is_err() {
+    if !targets::enter(fresh) {
         lost(LOST_BACKENDS_FULL);
         return 0;
     }
@@ -62,6 +63,7 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             statement::finish(pid, b, end, 0, STATEMENT_TERMINATED);
         }
     }
+    emit::flush(b);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
     emit::record(Exit {
         header: Header { kind: KIND_EXIT, pid, ts_ns: now },
@@ -70,6 +72,6 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         outside_ns,
         outside: b.outside,
     });
-    let _ = BACKENDS.remove(pid);
+    targets::leave(b);
     0
 }

@@ -2,6 +2,7 @@
 //!
 //! Memory is bounded: what does not fit goes to an `other` entry and is counted.
 
+mod batch;
 mod build;
 mod texts;
 
@@ -13,9 +14,9 @@ use std::{
 use pgstrobe_common::{
     ledger::Ledger as KernelLedger,
     record::{
-        PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
-        STATEMENT_QUERY_ID, STATEMENT_SHORT, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC,
-        SYNC_MSYNC, SYNC_WRITE, Statement, Sync,
+        Finished, PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
+        STATEMENT_QUERY_ID, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE,
+        Sync,
     },
     state::{BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, Backend as KernelBackend},
 };
@@ -85,6 +86,8 @@ struct Backend {
     alive: bool,
     /// Start of its last statement that ended.
     last_start_ns: u64,
+    /// Generation of its last batch, and how many statements of that are counted.
+    counted: (u32, u32),
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -173,10 +176,10 @@ impl Aggregate {
         self.texts.learn(key, query_id, bytes, cut, full);
     }
 
-    /// A statement ended.
-    pub fn statement(&mut self, record: &Statement) {
-        let flags = record.flags;
-        let wall = record.header.ts_ns.saturating_sub(record.start_ns);
+    /// A statement ended; one that slept has a ledger of its own.
+    pub fn statement(&mut self, pid: u32, finished: &Finished, slept: Option<&KernelLedger>) {
+        let flags = finished.flags;
+        let wall = finished.end_ns.saturating_sub(finished.start_ns);
         let error = flags & STATEMENT_ERROR != 0;
         self.batches += (flags & STATEMENT_BATCH != 0) as u64;
         self.pipelined += (flags & STATEMENT_PIPELINED != 0) as u64;
@@ -184,11 +187,10 @@ impl Aggregate {
         let cut = flags & STATEMENT_CUT != 0;
         self.cut += cut as u64;
         let latency = (!cut).then_some(wall);
-        let ledger = &record.ledger;
-        let short = flags & STATEMENT_SHORT != 0;
-        let text = self.texts.class(record.class_key, flags & STATEMENT_QUERY_ID != 0);
-        let backend = self.live.entry(record.header.pid).or_insert_with(|| Backend::new(record.header.pid));
-        backend.last_start_ns = record.start_ns;
+        let text = self.texts.class(finished.class_key, flags & STATEMENT_QUERY_ID != 0);
+        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
+        // Those of a batch come later than one that slept.
+        backend.last_start_ns = backend.last_start_ns.max(finished.start_ns);
         let owner = backend.owner;
         let mut key = (text, owner);
         if self.queries.len() >= MAX_CLASSES && !self.queries.contains_key(&key) {
@@ -201,11 +203,10 @@ impl Aggregate {
                 class.latency.record(ns);
             }
             class.errors += error as u64;
-            class.sent_bytes += record.sent_bytes;
-            if short {
-                class.ledger.add_short(wall, ledger.runnable_ns, ledger.switches);
-            } else {
-                class.ledger.add(wall, ledger);
+            class.sent_bytes += finished.sent_bytes;
+            match slept {
+                Some(ledger) => class.ledger.add(wall, ledger),
+                None => class.ledger.add_short(wall, finished.runnable_ns, finished.switches),
             }
         }
     }
@@ -355,6 +356,7 @@ impl Backend {
             syncs: Syncs::default(),
             alive: true,
             last_start_ns: 0,
+            counted: (0, 0),
         }
     }
 

@@ -1,8 +1,8 @@
 //! From bytes of the ring buffer to the aggregate.
 
 use pgstrobe_common::record::{
-    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, Ready, STATEMENT_SHORT,
-    Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+    Batch, Exit, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT,
+    Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
 };
 
 use super::Session;
@@ -32,7 +32,7 @@ macro_rules! plain {
     })+};
 }
 
-plain!(Header, Statement, Fork, Ready, Exit, Text, Sync);
+plain!(Header, Statement, Batch, Fork, Ready, Exit, Text, Sync);
 
 impl Session {
     /// Takes everything out of the ring buffer.
@@ -41,12 +41,10 @@ impl Session {
             let bytes: &[u8] = &item;
             match record::<Header>(bytes).kind {
                 KIND_STATEMENT => {
-                    let mut statement: Statement = record(bytes);
-                    if bytes.len() < size_of::<Statement>() {
-                        statement.flags |= STATEMENT_SHORT;
-                    }
-                    self.aggregate.statement(&statement);
+                    let statement: Statement = record(bytes);
+                    self.aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
                 }
+                KIND_BATCH => self.aggregate.batch(&record(bytes)),
                 KIND_SYNC => {
                     let sync: Sync = record(bytes);
                     let known = self.aggregate.identity(sync.header.pid).map(|identity| identity.role);

@@ -1,5 +1,6 @@
 //! A profile under way: load, attach, drain, tick, and at the end one [`Report`].
 
+mod backends;
 mod drain;
 mod restart;
 
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, PerCpuArray, RingBuf},
 };
 use pgstrobe_common::{
     fields::ABSENT,
@@ -22,6 +23,8 @@ use pgstrobe_common::{
         Backend, HIT_KINDS, LOST_NAMES, LOST_REASONS, Settings, Target,
     },
 };
+
+use backends::Backends;
 
 use crate::{
     aggregate::Aggregate,
@@ -52,7 +55,7 @@ pub struct Session {
     ebpf: Ebpf,
     _links: Vec<OwnedFd>,
     ring: RingBuf<MapData>,
-    backends: BpfHashMap<MapData, u32, Backend>,
+    backends: Backends,
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
@@ -133,7 +136,7 @@ impl Session {
         })?;
         let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
-        let backends = BpfHashMap::try_from(map(&mut ebpf, "BACKENDS")?)?;
+        let backends = Backends::take(&mut ebpf)?;
         let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
         target.set(0, server.target(), 0)?;
 
@@ -211,7 +214,7 @@ impl Session {
             }
             let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
             let now = monotonic_ns();
-            let mut state = Backend { since_ns: now, backend_type: u32::MAX, ..Backend::default() };
+            let mut state = Backend { pid, since_ns: now, backend_type: u32::MAX, ..Backend::default() };
             if !client || self.server.is_starting(pid) {
                 state.flags |= BACKEND_STARTING;
             } else if self.config.level >= Level::Standard && self.server.is_working(pid) {
@@ -229,13 +232,11 @@ impl Session {
                     state.wait_event_info = self.server.wait_event(pid);
                 }
             }
-            /// `BPF_NOEXIST`: the fork hook may have been faster.
-            const NOEXIST: u64 = 1;
-            if self.backends.insert(pid, state, NOEXIST).is_err() {
+            if !self.backends.enter(state) {
                 continue;
             }
             if !Path::new(&format!("/proc/{pid}")).exists() {
-                let _ = self.backends.remove(&pid);
+                self.backends.leave(pid);
                 continue;
             }
             self.aggregate.appear(pid);
@@ -316,10 +317,14 @@ impl Session {
         self.drain();
         self.identify_new();
         let elapsed = self.interval.elapsed();
-        let states: Vec<_> = self.backends.iter().flatten().map(|(pid, state)| (pid, state, monotonic_ns())).collect();
+        let states = self.backends.all().map(|state| (state, monotonic_ns()));
+        let states: Vec<_> =
+            states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
         // What ended while the states were read is finished after all.
         self.drain();
-        for (pid, state, now) in states {
+        for (state, now) in states {
+            let pid = state.pid;
+            self.aggregate.unsent(pid, &state.batch);
             if let Some(known) = self.aggregate.identity(pid)
                 && known.role == Role::ClientBackend
             {
