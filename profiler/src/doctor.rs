@@ -16,6 +16,7 @@ use crate::{
         server::Server,
     },
     probes::{PROBES, Point},
+    report::text::format::clean,
     run::exit,
 };
 
@@ -96,7 +97,7 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
         }
     }
     for reason in &discovery.skipped {
-        writeln!(out, "  passed over: {reason}")?;
+        writeln!(out, "  passed over: {}", clean(reason))?;
     }
     for cluster in discovery.clusters {
         server(out, cluster)?;
@@ -105,7 +106,7 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
 }
 
 fn line(out: &mut dyn Write, good: bool, what: &str, text: &str) -> io::Result<()> {
-    writeln!(out, "  {} {what}: {text}", if good { "ok     " } else { "MISSING" })
+    writeln!(out, "  {} {what}: {}", if good { "ok     " } else { "MISSING" }, clean(text))
 }
 
 /// Which way of each probe this kernel offers, as far as can be said without attaching.

@@ -17,4 +17,5 @@ pub mod postgres;
 pub mod probes;
 pub mod report;
 pub mod run;
+pub mod say;
 pub mod session;

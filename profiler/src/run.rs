@@ -17,8 +17,9 @@ use crate::{
     probes::PROBES,
     report::{
         model::Report,
-        output::{self, Destination},
+        output::{self, Destination, Place, Written},
     },
+    say::say,
     session::{self, Refused, Session},
 };
 
@@ -41,11 +42,7 @@ pub fn run(cli: Cli) -> u8 {
     };
     result.unwrap_or_else(|error| {
         // A failed write has its cause in its sentence already.
-        if error.is::<output::WriteError>() {
-            eprintln!("pgstrobe: {error}");
-        } else {
-            eprintln!("pgstrobe: {error:#}");
-        }
+        say(&if error.is::<output::WriteError>() { error.to_string() } else { format!("{error:#}") });
         code_of(&error)
     })
 }
@@ -64,6 +61,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
 
 fn report(args: &ReportArgs) -> Result<u8> {
     let outputs = destinations(args)?;
+    outputs.iter().try_for_each(output::check)?;
     let began = Instant::now();
     let config = args.config();
     session::check_privilege()?;
@@ -81,8 +79,8 @@ fn report(args: &ReportArgs) -> Result<u8> {
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let cluster = &session.server().cluster;
-        eprintln!(
-            "pgstrobe: attached in {} ms to PostgreSQL {} (pid {}); {}",
+        say(&format!(
+            "attached in {} ms to PostgreSQL {} (pid {}); {}",
             attached.as_millis(),
             cluster.version,
             cluster.postmaster_pid,
@@ -90,19 +88,24 @@ fn report(args: &ReportArgs) -> Result<u8> {
                 Some(duration) => format!("profiling for {} s, Ctrl-C ends it early", duration.as_secs_f64()),
                 None => "profiling until Ctrl-C".into(),
             }
-        );
+        ));
         let period = args.interval.or(args.duration);
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
-        let mut lost = false;
+        let (mut lost, mut unwritten) = (false, false);
         loop {
             let interrupted = profile(&mut session, period, &mut stop).await;
             left = left.map(|left| left - 1);
             let last = interrupted || left == Some(0);
             let report = session.report(last);
             lost |= report.coverage.lost.values().any(|n| *n > 0);
-            write(&report, args, &outputs)?;
-            if last {
-                return Ok(if lost && args.fail_on_loss { exit::LOSS } else { exit::DONE });
+            let end = write(&report, args, &outputs);
+            unwritten |= end.unwritten;
+            if last || end.nobody_reads {
+                return Ok(match () {
+                    () if unwritten => exit::FAILURE,
+                    () if lost && args.fail_on_loss => exit::LOSS,
+                    () => exit::DONE,
+                });
             }
         }
     })
@@ -184,19 +187,40 @@ fn destinations(args: &ReportArgs) -> Result<Vec<Destination>> {
     args.output.iter().map(|path| Ok(path.to_string_lossy().parse()?)).collect()
 }
 
-/// Writes the report to every destination; one that fails does not cost the others.
-fn write(report: &Report, args: &ReportArgs, outputs: &[Destination]) -> Result<()> {
+/// What became of a report at all its destinations.
+struct End {
+    /// At least one did not get it.
+    unwritten: bool,
+    /// All that got it have gone away.
+    nobody_reads: bool,
+}
+
+/// Writes the report to every destination; one that fails does not cost the others. If none took it, it goes to the
+/// standard output: what was measured is not thrown away.
+fn write(report: &Report, args: &ReportArgs, outputs: &[Destination]) -> End {
     let options = output::terminal_options(args.top);
-    let mut first = None;
+    let mut end = End { unwritten: false, nobody_reads: true };
+    let mut taken = false;
     for to in outputs {
-        if let Err(error) = output::write(report, &options, to) {
-            if first.is_some() {
-                eprintln!("pgstrobe: {error}");
+        match output::write(report, &options, to) {
+            Ok(written) => {
+                taken = true;
+                end.nobody_reads &= written == Written::ReaderGone;
             }
-            first.get_or_insert(error);
+            Err(error) => {
+                say(&error.to_string());
+                (end.unwritten, end.nobody_reads) = (true, false);
+            }
         }
     }
-    first.map_or(Ok(()), |error| Err(error.into()))
+    if !taken && outputs.iter().all(|to| to.place != Place::Stdout) {
+        say("the report follows on the standard output");
+        let stdout = Destination { format: &output::FORMATS[0], place: Place::Stdout };
+        if let Err(error) = output::write(report, &options, &stdout) {
+            say(&error.to_string());
+        }
+    }
+    end
 }
 
 fn probes() -> Result<u8> {

@@ -5,14 +5,18 @@
 //! run here says why with [`skip!`].
 
 mod bpf;
+mod client;
 mod load;
 mod profile;
+mod wire;
 mod witness;
 
 pub use bpf::BpfObjects;
+pub use client::patient_client;
 pub use load::{Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
-pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
+pub use wire::Wire;
+pub use witness::{BpftraceSyncs, StraceSyncs, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
 
 pub use pgstrobe::report::model::{Query, Report};

@@ -1,7 +1,11 @@
 //! Where reports go: a format by name or by a file's suffix, and a file or the standard output.
+//!
+//! A profile may have run for an hour when its report is written, so a place that cannot take it is refused before the
+//! profile begins ([`check`]), and a half-written file is not left for a report ([`write`]).
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::model::Report;
@@ -62,9 +66,9 @@ impl std::str::FromStr for Destination {
     type Err = UnknownFormat;
 
     /// `-` is text on the standard output, `json` or `text` that format there, anything else a file whose suffix says
-    /// the format.
+    /// the format. What is there and is no file (`/dev/null`, `/dev/fd/3`) needs no suffix for text.
     fn from_str(given: &str) -> Result<Self, UnknownFormat> {
-        if given == "-" {
+        if matches!(given, "-" | "/dev/stdout" | "/proc/self/fd/1" | "/dev/fd/1") {
             return Ok(Destination { format: &FORMATS[0], place: Place::Stdout });
         }
         if let Some(format) = named(given) {
@@ -72,14 +76,14 @@ impl std::str::FromStr for Destination {
         }
         let path = Path::new(given);
         let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or("").to_ascii_lowercase();
-        FORMATS
-            .iter()
-            .find(|format| format.suffixes.contains(&suffix.as_str()))
-            .map(|format| Destination { format, place: Place::File(path.into()) })
-            .ok_or_else(|| UnknownFormat {
+        let by_suffix = FORMATS.iter().find(|format| format.suffixes.contains(&suffix.as_str()));
+        let text = (suffix.is_empty() && is_special(path)).then_some(&FORMATS[0]);
+        by_suffix.or(text).map(|format| Destination { format, place: Place::File(path.into()) }).ok_or_else(|| {
+            UnknownFormat {
                 given: given.into(),
                 known: FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", "),
-            })
+            }
+        })
     }
 }
 
@@ -101,7 +105,10 @@ impl WriteError {
             ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
             ErrorKind::PermissionDenied => "permission denied".into(),
             ErrorKind::NotFound => "the directory does not exist".into(),
+            ErrorKind::NotADirectory => "a part of the path is not a directory".into(),
             ErrorKind::IsADirectory => "it is a directory".into(),
+            // `ErrorKind::FilesystemLoop` is not stable yet.
+            _ if source.raw_os_error() == Some(libc::ELOOP) => "its symbolic links go round in a circle".into(),
             _ => source.to_string(),
         };
         let place = match place {
@@ -112,26 +119,75 @@ impl WriteError {
     }
 }
 
-/// Writes the report to one destination. A reader of the standard output that went away (`pgstrobe report | head`) is
-/// no error. Text in a file has no colours.
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// Its reader went away (`pgstrobe report | head`): no error, and no use in writing more.
+    ReaderGone,
+}
+
+/// Whether a report can be written there, found out by doing as [`write`] will do. What was there stays as it is, and
+/// what was not is not there afterwards.
+///
+/// # Errors
+/// One clear sentence on what would keep the report from being written.
+pub fn check(to: &Destination) -> Result<(), WriteError> {
+    let Place::File(path) = &to.place else { return Ok(()) };
+    // A pipe that nobody reads yet would not open.
+    if fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+        return Ok(());
+    }
+    let opened = if path.exists() {
+        OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map(drop)
+    } else {
+        // A symbolic link to nowhere: what it names will be made.
+        let target = target_of(path);
+        OpenOptions::new().write(true).create_new(true).open(&target).and_then(|_| fs::remove_file(&target))
+    };
+    opened.map_err(|source| WriteError::new(&to.place, source))
+}
+
+/// What a chain of symbolic links names, whether or not it is there.
+fn target_of(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    // As many as the kernel follows (MAXSYMLINKS, include/linux/namei.h).
+    for _ in 0..40 {
+        let Ok(next) = fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    path
+}
+
+/// Something that is there and is neither a file nor a directory.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// Writes the report to one destination. Text in a file has no colours. A file that could not take all of it is removed:
+/// half a report is none.
 ///
 /// # Errors
 /// One clear sentence on what kept the report from being written.
-pub fn write(report: &Report, options: &TextOptions, to: &Destination) -> Result<(), WriteError> {
+pub fn write(report: &Report, options: &TextOptions, to: &Destination) -> Result<Written, WriteError> {
     let done = match &to.place {
-        Place::Stdout => {
-            let result = write_to(report, options, to.format, &mut io::stdout().lock());
-            match result {
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-                other => other,
-            }
-        }
+        Place::Stdout => write_to(report, options, to.format, &mut io::stdout().lock()),
         Place::File(path) => {
             let plain = TextOptions { colour: false, ..options.clone() };
-            File::create(path).and_then(|mut file| write_to(report, &plain, to.format, &mut file))
+            File::create(path).and_then(|mut file| {
+                let result = write_to(report, &plain, to.format, &mut file);
+                if result.is_err() && file.metadata().is_ok_and(|meta| meta.is_file()) {
+                    let _ = fs::remove_file(path);
+                }
+                result
+            })
         }
     };
-    done.map_err(|source| WriteError::new(&to.place, source))
+    match done {
+        Ok(()) => Ok(Written::Done),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::ReaderGone),
+        Err(source) => Err(WriteError::new(&to.place, source)),
+    }
 }
 
 fn write_to(report: &Report, options: &TextOptions, format: &Format, out: &mut dyn Write) -> io::Result<()> {
@@ -177,6 +233,45 @@ mod tests {
             parse("report.pdf").unwrap_err().to_string(),
             "cannot tell the format of \"report.pdf\": use text, json, a file name ending in one of them, or - for text"
         );
+    }
+
+    #[test]
+    fn what_is_no_file_takes_text_without_a_suffix() {
+        let parse = |s: &str| s.parse::<Destination>().map(|d| (d.format.name, d.place));
+        assert_eq!(parse("/dev/null").unwrap(), ("text", Place::File("/dev/null".into())));
+        assert_eq!(parse("/dev/stdout").unwrap(), ("text", Place::Stdout));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(parse(dir.path().to_str().unwrap()).is_err());
+        assert!(parse("/dev/no-such-device").is_err());
+        let null = "/dev/null".parse().unwrap();
+        check(&null).unwrap();
+        assert_eq!(write(&fixture::busy(), &options(), &null).unwrap(), Written::Done);
+        assert!(is_special(Path::new("/dev/null")));
+    }
+
+    #[test]
+    fn a_check_leaves_things_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let checked = |name: &str| {
+            let to = Destination { format: named("json").unwrap(), place: Place::File(at(name)) };
+            check(&to).map_err(|error| error.to_string().rsplit(": ").next().unwrap().to_owned())
+        };
+        assert_eq!(checked("new.json"), Ok(()));
+        assert!(!at("new.json").exists());
+        fs::write(at("old.json"), "old").unwrap();
+        assert_eq!(checked("old.json"), Ok(()));
+        assert_eq!(fs::read_to_string(at("old.json")).unwrap(), "old");
+        std::os::unix::fs::symlink("nowhere.json", at("link.json")).unwrap();
+        assert_eq!(checked("link.json"), Ok(()));
+        assert!(!at("nowhere.json").exists() && at("link.json").is_symlink());
+        std::os::unix::fs::symlink("round.json", at("round.json")).unwrap();
+        assert_eq!(checked("round.json"), Err("its symbolic links go round in a circle".into()));
+        fs::create_dir(at("dir.json")).unwrap();
+        assert_eq!(checked("dir.json"), Err("it is a directory".into()));
+        assert_eq!(checked("missing/r.json"), Err("the directory does not exist".into()));
+        assert_eq!(checked("old.json/r.json"), Err("a part of the path is not a directory".into()));
+        assert!(fs::read_dir(dir.path()).unwrap().count() == 4);
     }
 
     #[test]

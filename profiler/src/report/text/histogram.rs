@@ -39,6 +39,11 @@ pub(super) fn picture(hist: &Hist, page: &mut Page) {
     let counts = count(most).len().max(5);
     // "  EDGE -> EDGE : COUNT |bar|"
     let left = 2 * edge + 4 + 3 + counts;
+    if left + 1 > page.width {
+        page.line(&format!(" {:<edge$} usecs", "from"));
+        rows.iter().for_each(|(from, _, n)| page.line(&format!(" {from:<edge$} {}", count(*n))));
+        return;
+    }
     let bars = page.width.saturating_sub(left + 4).min(40);
     let title = format!("{:>width$} : {:<counts$} distribution", "usecs", "count", width = 2 * edge + 5);
     page.line(&format::fit(&title, page.width));

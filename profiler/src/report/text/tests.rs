@@ -27,6 +27,33 @@ fn every_width_holds() {
     }
 }
 
+/// Twenty columns are the least there is: what is cut off is the end of lines, not the numbers at their beginning.
+#[test]
+fn twenty_columns_still_answer() {
+    for (width, top) in [(20, 10), (0, 0), (20, usize::MAX)] {
+        let text = render(&fixture::busy(), &TextOptions { top, width, colour: true });
+        for needed in [
+            "PostgreSQL 18.1",
+            "p50 913 µs",
+            "p90 3.26 ms",
+            " 45.1 %  IO:WalSync",
+            " 65.9 %  UPDATE",
+            " 2377  > 10.0 s",
+            "warning: ",
+            "lost: 0 (",
+            "cost: 0.5 % of one",
+            " 512    4,500",
+            " client backend  ",
+            "LOST AND NOT SEEN",
+        ] {
+            assert!(text.contains(needed), "{needed} at {width} columns in\n{text}");
+        }
+    }
+    for report in [fixture::idle(), Report::default()] {
+        assert!(text(&report, 20).contains("lost: 0"));
+    }
+}
+
 #[test]
 fn the_first_screen_is_the_answer() {
     let text = text(&fixture::busy(), 80);
