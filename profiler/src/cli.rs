@@ -54,7 +54,7 @@ pub struct ReportArgs {
     /// Seconds to profile; without it, until Ctrl-C.
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["interval", "count"])]
     pub duration: Option<Duration>,
-    /// Seconds between reports.
+    /// Seconds between reports; in a file, they follow each other.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
     /// How many reports, with --interval.

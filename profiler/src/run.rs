@@ -91,14 +91,15 @@ fn report(args: &ReportArgs) -> Result<u8> {
         ));
         let period = args.interval.or(args.duration);
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
-        let (mut lost, mut unwritten) = (false, false);
+        let (mut first, mut lost, mut unwritten) = (true, false, false);
         loop {
             let interrupted = profile(&mut session, period, &mut stop).await;
             left = left.map(|left| left - 1);
             let last = interrupted || left == Some(0);
             let report = session.report(last);
             lost |= report.coverage.lost.values().any(|n| *n > 0);
-            let end = write(&report, args, &outputs);
+            let end = write(&report, args, &outputs, first);
+            first = false;
             unwritten |= end.unwritten;
             if last || end.nobody_reads {
                 return Ok(match () {
@@ -197,12 +198,12 @@ struct End {
 
 /// Writes the report to every destination; one that fails does not cost the others. If none took it, it goes to the
 /// standard output: what was measured is not thrown away.
-fn write(report: &Report, args: &ReportArgs, outputs: &[Destination]) -> End {
+fn write(report: &Report, args: &ReportArgs, outputs: &[Destination], first: bool) -> End {
     let options = output::terminal_options(args.top);
     let mut end = End { unwritten: false, nobody_reads: true };
     let mut taken = false;
     for to in outputs {
-        match output::write(report, &options, to) {
+        match output::write(report, &options, to, first) {
             Ok(written) => {
                 taken = true;
                 end.nobody_reads &= written == Written::ReaderGone;
@@ -216,7 +217,7 @@ fn write(report: &Report, args: &ReportArgs, outputs: &[Destination]) -> End {
     if !taken && outputs.iter().all(|to| to.place != Place::Stdout) {
         say("the report follows on the standard output");
         let stdout = Destination { format: &output::FORMATS[0], place: Place::Stdout };
-        if let Err(error) = output::write(report, &options, &stdout) {
+        if let Err(error) = output::write(report, &options, &stdout, first) {
             say(&error.to_string());
         }
     }

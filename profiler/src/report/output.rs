@@ -3,7 +3,7 @@
 //! A profile may have run for an hour when its report is written, so a place that cannot take it is refused before the
 //! profile begins ([`check`]), and a half-written file is not left for a report ([`write`]).
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -164,20 +164,28 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
 }
 
-/// Writes the report to one destination. Text in a file has no colours. A file that could not take all of it is removed:
-/// half a report is none.
+/// Writes the report to one destination; one that is not the `first` of a profile goes behind those before. Text in a
+/// file has no colours. Of a report that a file could not take, nothing stays: half a report is none.
 ///
 /// # Errors
 /// One clear sentence on what kept the report from being written.
-pub fn write(report: &Report, options: &TextOptions, to: &Destination) -> Result<Written, WriteError> {
+pub fn write(report: &Report, options: &TextOptions, to: &Destination, first: bool) -> Result<Written, WriteError> {
     let done = match &to.place {
         Place::Stdout => write_to(report, options, to.format, &mut io::stdout().lock()),
         Place::File(path) => {
             let plain = TextOptions { colour: false, ..options.clone() };
-            File::create(path).and_then(|mut file| {
+            let mut open = OpenOptions::new();
+            let open =
+                if first { open.write(true).create(true).truncate(true) } else { open.append(true).create(true) };
+            open.open(path).and_then(|mut file| {
+                let before = file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
                 let result = write_to(report, &plain, to.format, &mut file);
-                if result.is_err() && file.metadata().is_ok_and(|meta| meta.is_file()) {
-                    let _ = fs::remove_file(path);
+                if result.is_err() {
+                    let _ = match before {
+                        Some(0) => fs::remove_file(path),
+                        Some(len) => file.set_len(len),
+                        None => Ok(()),
+                    };
                 }
                 result
             })
@@ -245,7 +253,7 @@ mod tests {
         assert!(parse("/dev/no-such-device").is_err());
         let null = "/dev/null".parse().unwrap();
         check(&null).unwrap();
-        assert_eq!(write(&fixture::busy(), &options(), &null).unwrap(), Written::Done);
+        assert_eq!(write(&fixture::busy(), &options(), &null, true).unwrap(), Written::Done);
         assert!(is_special(Path::new("/dev/null")));
     }
 
@@ -278,7 +286,7 @@ mod tests {
     fn files_are_written_without_colour() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r.txt");
-        write(&fixture::busy(), &options(), &path.to_str().unwrap().parse().unwrap()).unwrap();
+        write(&fixture::busy(), &options(), &path.to_str().unwrap().parse().unwrap(), true).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains('\x1b') && text.contains("PostgreSQL 18"));
     }
@@ -286,10 +294,10 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_missing_directory_are_sentences() {
         let full = Destination { format: named("json").unwrap(), place: Place::File("/dev/full".into()) };
-        let error = write(&fixture::busy(), &options(), &full).unwrap_err();
+        let error = write(&fixture::busy(), &options(), &full, true).unwrap_err();
         assert_eq!(error.to_string(), "cannot write the report to /dev/full: the disk is full");
         let missing = "/nonexistent/dir/r.json".parse().unwrap();
-        let error = write(&fixture::busy(), &options(), &missing).unwrap_err();
+        let error = write(&fixture::busy(), &options(), &missing, true).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot write the report to /nonexistent/dir/r.json: the directory does not exist"

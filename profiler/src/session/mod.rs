@@ -78,6 +78,7 @@ pub struct Session {
     timed: HashMap<&'static str, ProgramCost>,
     window: HashMap<&'static str, ProgramCost>,
     hits_before: [u64; HIT_KINDS as usize],
+    lost_before: [u64; LOST_REASONS as usize],
 }
 
 /// Whether this process may profile at all.
@@ -190,6 +191,7 @@ impl Session {
             timed: HashMap::new(),
             window: HashMap::new(),
             hits_before: [0; HIT_KINDS as usize],
+            lost_before: [0; LOST_REASONS as usize],
         };
         this.adopt_running();
         if this.config.bpf_stats {
@@ -383,7 +385,8 @@ impl Session {
             map.and_then(|map| map.get(&index, 0).ok()).map_or(0, |values| values.iter().sum())
         };
         for reason in 0..LOST_REASONS {
-            let n = count(&self.ebpf, "LOST", reason);
+            let all = count(&self.ebpf, "LOST", reason);
+            let n = all - std::mem::replace(&mut self.lost_before[reason as usize], all);
             report.coverage.lost.insert(LOST_NAMES[reason as usize].into(), n);
         }
         let mut hits = [0; HIT_KINDS as usize];
