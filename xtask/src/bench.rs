@@ -47,6 +47,9 @@ struct Runs {
     /// pgbench's clients
     #[arg(long, default_value_t = 2)]
     clients: u32,
+    /// pgbench's threads; with fewer than clients or CPUs the load is pgbench's to limit, not the server's
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
     /// pgbench's scale factor
     #[arg(long, default_value_t = 10)]
     scale: u32,
@@ -115,8 +118,10 @@ impl Bench<'_> {
     fn all(&self) -> Result<()> {
         let all = [Workload::SelectOnly, Workload::SelectPrepared, Workload::Tpcb];
         let chosen = if self.runs.workload.is_empty() { &all[..] } else { &self.runs.workload };
-        let Runs { pairs, seconds, clients, scale, .. } = self.runs;
-        println!("{pairs} pairs of {seconds} s, {clients} clients, scale {scale}; ratio = tps with / tps without");
+        let Runs { pairs, seconds, clients, threads, scale, .. } = self.runs;
+        println!(
+            "{pairs} pairs of {seconds} s, {clients} clients in {threads} threads, scale {scale}; ratio = tps with / tps without"
+        );
         for level in &self.runs.level {
             for workload in chosen {
                 self.one(*workload, level)?;
@@ -173,6 +178,7 @@ impl Bench<'_> {
     fn pgbench(&self, workload: Workload, seconds: u32) -> Result<f64> {
         let mut pgbench = self.cluster.client("pgbench");
         pgbench.args(workload.pgbench_args()).args(["-c", &self.runs.clients.to_string(), "-T", &seconds.to_string()]);
+        pgbench.args(["-j", &self.runs.threads.to_string()]);
         let output = pgbench.output().context("cannot run pgbench")?;
         check_interrupt()?;
         let text = String::from_utf8_lossy(&output.stdout);
