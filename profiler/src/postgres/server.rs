@@ -202,7 +202,18 @@ impl Server {
     fn title_identity(&self, pid: u32) -> Identity {
         let mut title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         title.truncate(TITLE_MAX);
-        backend::from_title(&title, None)
+        let mut identity = backend::from_title(&title, None);
+        identity.namespace_pid = self.namespace_pid(pid);
+        if identity.namespace_pid.is_some() {
+            identity.leader = identity.leader.and_then(|leader| cluster::host_pid(&self.cluster, leader));
+        }
+        identity
+    }
+
+    /// A process's pid in the pid namespace of the server, if that is not this one.
+    pub fn namespace_pid(&self, pid: u32) -> Option<u32> {
+        let inside = self.cluster.namespace_pid != self.cluster.postmaster_pid;
+        if inside { cluster::namespace_pid(pid) } else { None }
     }
 
     /// Whether a client backend is still in authentication or start-up.

@@ -113,6 +113,7 @@ fn frame() -> Report {
         host: Host { kernel: "6.18.0-amd64".into(), cpus: 8, virtualized: true, btf: true },
         clusters: vec![Cluster {
             postmaster_pid: 812,
+            namespace_pid: None,
             version: "18.1".into(),
             port: Some(5432),
             data_directory: "/var/lib/postgresql/18/main".into(),

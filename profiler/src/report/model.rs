@@ -40,6 +40,9 @@ pub struct Host {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Cluster {
     pub postmaster_pid: u32,
+    /// Its pid inside its container, where that has a pid namespace of its own.
+    #[serde(default)]
+    pub namespace_pid: Option<u32>,
     pub version: String,
     pub port: Option<u16>,
     pub data_directory: String,
@@ -146,6 +149,9 @@ pub struct Backend {
     pub role: String,
     /// For a parallel worker, the pid of its leader.
     pub leader: Option<u32>,
+    /// Its pid inside the server's container, where that has a pid namespace of its own.
+    #[serde(default)]
+    pub namespace_pid: Option<u32>,
     pub database: Option<String>,
     pub user: Option<String>,
     pub application_name: Option<String>,

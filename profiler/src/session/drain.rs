@@ -100,5 +100,6 @@ fn identity(ready: &Ready, server: &Server) -> Identity {
     identity.database = name(&ready.database_name).or(identity.database);
     identity.user = name(&ready.user_name).or(identity.user);
     identity.application_name = name(&ready.application_name);
+    identity.namespace_pid = server.namespace_pid(ready.header.pid);
     identity
 }

@@ -370,6 +370,7 @@ impl Session {
         let cluster = &self.server.cluster;
         model::Cluster {
             postmaster_pid: cluster.postmaster_pid,
+            namespace_pid: self.server.namespace_pid(cluster.postmaster_pid),
             version: cluster.version.to_string(),
             port: cluster.port,
             data_directory: cluster.data_directory.display().to_string(),

@@ -46,6 +46,7 @@ pub(super) fn backends(report: &Report, page: &mut Page) {
     page.heading("BACKENDS BY STATEMENT TIME");
     let mut table = Table::new()
         .number("PID", 0)
+        .number("INSIDE", 12)
         .text("ROLE", 1)
         .text("USER", 8)
         .text("DATABASE", 9)
@@ -73,6 +74,7 @@ pub(super) fn backends(report: &Report, page: &mut Page) {
         };
         table.row(vec![
             backend.pid.to_string(),
+            backend.namespace_pid.map(|pid| pid.to_string()).unwrap_or_default(),
             role,
             backend.user.clone().unwrap_or_default(),
             backend.database.clone().unwrap_or_default(),
