@@ -12,6 +12,8 @@ pub struct Place {
     pub name: String,
     code: u64,
     semaphore: Option<u64>,
+    /// Places that share the semaphore: one static probe in several functions, or inlined.
+    sharing: u16,
     memory: File,
 }
 
@@ -22,11 +24,13 @@ impl Place {
         code[0] == TRAP
     }
 
-    /// The word that tells the server to make the arguments of a static probe.
-    pub fn semaphore(&self) -> Option<u16> {
+    /// Whether the word that tells the server to make the arguments of a static probe is raised once for each place;
+    /// lowered is zero. A place without such a word is as it should be.
+    pub fn semaphore_is(&self, raised: bool) -> bool {
+        let Some(address) = self.semaphore else { return true };
         let mut word = [0; 2];
-        self.memory.read_exact_at(&mut word, self.semaphore?).expect("the server's data");
-        Some(u16::from_le_bytes(word))
+        self.memory.read_exact_at(&mut word, address).expect("the server's data");
+        u16::from_le_bytes(word) == if raised { self.sharing } else { 0 }
     }
 }
 
@@ -42,7 +46,7 @@ pub fn places(pid: u32, hooks: &[String]) -> Vec<Place> {
     let place = |name: &str, code: u64, semaphore: Option<u64>| {
         let memory = File::open(format!("/proc/{pid}/mem")).expect("the server's memory");
         let semaphore = semaphore.filter(|address| *address != 0).map(|address| base + address);
-        Place { name: name.into(), code: base + code, semaphore, memory }
+        Place { name: name.into(), code: base + code, semaphore, sharing: 0, memory }
     };
     let (symbols, notes) = (readelf(&["-sW"]), readelf(&["-nW"]));
     let mut places = Vec::new();
@@ -70,7 +74,9 @@ pub fn places(pid: u32, hooks: &[String]) -> Vec<Place> {
                 places.extend(found.map(|address| place(name, address, None)));
             }
         }
-        assert!(places.len() > before, "readelf does not show {name}");
+        let found = places.len() - before;
+        assert!(found > 0, "readelf does not show {name}");
+        places[before..].iter_mut().for_each(|place| place.sharing = found as u16);
     }
     places
 }

@@ -102,7 +102,7 @@ fn works(build: Build, server: &Server) {
         let traps = places(cluster.pid(), &hooks);
         for trap in &traps {
             assert!(trap.is_trapped(), "{} is attached", trap.name);
-            assert!(trap.semaphore().is_none_or(|raised| raised == 1), "{}: {:?}", trap.name, trap.semaphore());
+            assert!(trap.semaphore_is(true), "{}: its semaphore", trap.name);
         }
         load(&cluster);
         let types = backend_types(&cluster);
@@ -130,7 +130,7 @@ fn works(build: Build, server: &Server) {
         support.passed("roles", way);
         for trap in &traps {
             assert!(!trap.is_trapped(), "{} is still there", trap.name);
-            assert!(trap.semaphore().is_none_or(|raised| raised == 0), "{}: {:?}", trap.name, trap.semaphore());
+            assert!(trap.semaphore_is(false), "{}: its semaphore", trap.name);
         }
         support.passed("no trace", way);
     }
@@ -280,7 +280,9 @@ fn timed(report: &Report, server: &Latencies, way: &str) {
     let runnable = part(&heavy[0].ledger, "runnable", None) / TIMED;
     println!("{way}: {seen} ns on average, {runnable} ns of it runnable; by the server {expected} ns");
     let most = expected + expected * 3 / 100 + 200_000 + runnable;
-    assert!((expected..=most).contains(&seen), "{way}: {seen} ns on average, the server says {expected} ns");
+    assert!(seen <= most, "{way}: {seen} ns on average, the server says {expected} ns");
+    // The server's clock starts before the function is entered, which a preemption there makes long before.
+    assert!(seen >= expected || way != "socket", "{way}: {seen} ns on average, the server says {expected} ns");
     // Histograms hold two significant digits: a half of the last is one in 200.
     let (seen, expected) = (heavy[0].latency.p50, server.quantile(0.5));
     assert!(seen >= expected - expected / 100, "{way}: p50 {seen} ns, the server says {expected} ns");

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     cluster::ClusterOptions,
-    packages::{self, Pin, pins, run},
+    packages::{self, Pin, pins},
 };
 
 /// One build of one version.
@@ -79,11 +79,10 @@ impl Build {
                 Ok(Server { bin_dir: native.join("bin"), version: package.version, root: None })
             }
             Kind::Usdt => {
-                let bin_dir = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.major));
-                if let Some(version) = own_version(self.pin.name).filter(|_| bin_dir.join("postgres").is_file()) {
-                    return Ok(Server { bin_dir, version, root: None });
-                }
+                // Also the version that this machine may have installed: traps are in a file, and this one is nobody
+                // else's.
                 let package = packages::root(&self.pin)?;
+                let bin_dir = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.major));
                 Ok(Server { bin_dir, version: package.version, root: Some(package.dir) })
             }
         }
@@ -102,13 +101,6 @@ impl Server {
         }
         options
     }
-}
-
-/// The version of a package that this machine has installed.
-fn own_version(package: &str) -> Option<String> {
-    let mut query = std::process::Command::new("dpkg-query");
-    let version = run(query.args(["-W", "-f", "${Version}", package])).ok()?;
-    Some(version.trim().to_string()).filter(|version| !version.is_empty())
 }
 
 /// The package keeps its symbolic links in a list (npm packages hold none).
