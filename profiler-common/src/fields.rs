@@ -116,7 +116,8 @@ macro_rules! symbols {
 symbols! {
     /// `char *`: the text of the statement in work, NULL between statements (src/backend/tcop/postgres.c).
     debug_query_string: "debug_query_string";
-    /// `PgBackendStatus *` of this backend (src/backend/utils/activity/backend_status.c).
+    /// `PgBackendStatus *` of this backend (src/backend/utils/activity/backend_status.c). Static in 13: see
+    /// postgres/status_pointer.rs.
     my_be_entry: "MyBEEntry";
     /// `uint32 *` to the wait event in shared memory, 14 and later (src/backend/utils/activity/wait_event.c).
     my_wait_event_info: "my_wait_event_info";

@@ -71,8 +71,10 @@ pub fn load(settings: &Settings, btf: &aya::Btf, ring_bytes: u32) -> Result<Ebpf
 /// Attaches a probe by the first of its ways that works as a whole. Links made by hand are added to `links`.
 pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Attached {
     let mut reasons = Vec::new();
+    // A probe that has no way of the name is attached as ever.
+    let only = sites.only_way.filter(|only| probe.ways.iter().any(|way| way.name == *only));
     for way in probe.ways {
-        if probe.ways.len() > 1 && sites.only_way.is_some_and(|only| only != way.name) {
+        if only.is_some_and(|only| only != way.name) {
             continue;
         }
         let mut made = Vec::new();

@@ -90,7 +90,7 @@ pub struct ReportArgs {
     /// The kernel's type information, where /sys/kernel/btf/vmlinux does not exist.
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Use only this way of a probe that has several (see `pgstrobe probes`); for tests.
+    /// Use only the way of this name in the probes that have it (see `pgstrobe probes`); for tests.
     #[arg(long, value_name = "WAY", hide = true)]
     pub only_way: Option<String>,
 }

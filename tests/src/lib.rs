@@ -7,19 +7,26 @@
 mod bpf;
 mod client;
 mod load;
+mod processes;
 mod profile;
+mod support;
+mod traps;
 mod wire;
 mod witness;
 
 pub use bpf::BpfObjects;
 pub use client::patient_client;
-pub use load::{Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
+pub use support::Support;
+pub use traps::{Place, names_functions, places};
 pub use wire::Wire;
-pub use witness::{BpftraceSyncs, StraceSyncs, wait_until};
+pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
+pub use xtask::servers::{Build, Kind, Server};
 
-pub use pgstrobe::report::model::{Query, Report};
+pub use pgstrobe::report::model::{FsyncBy, Ledger, Query, Report};
 
 /// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
 pub const QUIET: &[&str] = &[

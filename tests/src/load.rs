@@ -1,9 +1,10 @@
 //! Loads: pgbench with its log, psql, and clients that are slow on purpose.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
 /// One row by its key; unlike the built-in script it makes pgbench ask the server nothing beforehand.
@@ -18,6 +19,7 @@ pub struct Pgbench<'a> {
     transactions: u64,
     log: bool,
     tcp: bool,
+    name: String,
 }
 
 pub struct PgbenchRun {
@@ -30,7 +32,8 @@ pub struct PgbenchRun {
 impl<'a> Pgbench<'a> {
     pub fn new(cluster: &'a Cluster, clients: u64, transactions_each: u64) -> Self {
         let (script, args) = (SELECT.to_string(), vec![]);
-        Self { cluster, script, args, clients, transactions: transactions_each, log: false, tcp: false }
+        let name = "pgbench".to_string();
+        Self { cluster, script, args, clients, transactions: transactions_each, log: false, tcp: false, name }
     }
 
     pub fn script(mut self, script: &str) -> Self {
@@ -55,6 +58,12 @@ impl<'a> Pgbench<'a> {
         self
     }
 
+    /// Another application_name.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_string();
+        self
+    }
+
     pub fn run(self) -> PgbenchRun {
         let dir = tempfile::tempdir_in(&self.cluster.dir).expect("a directory for pgbench");
         let script = dir.path().join("script.sql");
@@ -68,6 +77,7 @@ impl<'a> Pgbench<'a> {
         if self.tcp {
             pgbench.env("PGHOST", "127.0.0.1");
         }
+        pgbench.env("PGAPPNAME", &self.name);
         let output = pgbench.output().expect("pgbench runs");
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -105,6 +115,16 @@ impl Latencies {
         self.0.is_empty()
     }
 
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Those below `at`, and the others.
+    pub fn split(mut self, at: u64) -> (Self, Self) {
+        let above = self.0.split_off(self.0.partition_point(|value| *value < at));
+        (self, Self(above))
+    }
+
     /// The smallest value that is not below the share `at` of all.
     pub fn quantile(&self, at: f64) -> u64 {
         let rank = (at * self.0.len() as f64).ceil() as usize;
@@ -126,6 +146,40 @@ pub fn client_over_tcp(cluster: &Cluster, program: &str) -> Command {
     let mut command = cluster.client(program);
     command.env("PGHOST", "127.0.0.1");
     command
+}
+
+/// A connection that stays open: psql, given one command at a time.
+pub struct Client {
+    child: Owned,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Client {
+    pub fn connect(cluster: &Cluster, name: &str) -> Self {
+        let mut psql = cluster.client("psql");
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).env("PGAPPNAME", name);
+        let mut child = Owned::spawn(psql.stdin(Stdio::piped()).stdout(Stdio::piped()), libc::SIGKILL).expect("psql");
+        let answers = BufReader::new(child.child().stdout.take().expect("stdout"));
+        let mut client = Self { child, answers };
+        client.ask("SELECT 1");
+        client
+    }
+
+    /// Runs a command and waits for its end; the first line of its rows.
+    pub fn ask(&mut self, sql: &str) -> String {
+        let stdin = self.child.child().stdin.as_mut().expect("stdin");
+        stdin.write_all(format!("{sql};\n\\echo done\n").as_bytes()).expect("psql reads");
+        let mut first = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.answers.read_line(&mut line).expect("psql answers") > 0, "psql has ended: {sql}");
+            match line.trim_end() {
+                "done" => return first,
+                line if first.is_empty() => first = line.to_string(),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// COPY FROM STDIN by a client that stops in the middle.

@@ -1,4 +1,4 @@
-//! Independent witnesses: bpftrace and strace for syncs.
+//! Independent witnesses: bpftrace and strace for syncs, the server's own log for durations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
+
+use crate::load::Latencies;
 
 /// bpftrace counting the calls that sync, by pid and call.
 pub struct BpftraceSyncs {
@@ -148,4 +150,15 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
     panic!("after 10 s still not true: {what}");
+}
+
+/// Durations that the server logged (`log_duration = on`) from the byte `from` of its log on.
+pub fn server_durations(cluster: &Cluster, from: u64) -> Latencies {
+    let log = std::fs::read(cluster.log_path()).expect("server log");
+    let text = String::from_utf8_lossy(&log[from as usize..]).into_owned();
+    let millis = text.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("duration: ")?;
+        rest.split(' ').next()?.parse::<f64>().ok()
+    });
+    Latencies::of(millis.map(|millis| (millis * 1e6) as u64).collect())
 }

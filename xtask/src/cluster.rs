@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::children::{Owned, is_root};
+use crate::root::{Root, in_pid_namespace};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -23,6 +24,10 @@ pub struct ClusterOptions {
     pub settings: Vec<String>,
     /// Where `postgres` and `initdb` are; the newest installed when it is not given.
     pub bin_dir: Option<PathBuf>,
+    /// A root of its own for the server, in which `bin_dir` then is; clients are those of this machine.
+    pub root: Option<PathBuf>,
+    /// The data directory of a stopped cluster, to be copied instead of made by `initdb`.
+    pub copy_of: Option<PathBuf>,
     /// Also listen on localhost, not on the Unix socket alone.
     pub tcp: bool,
     /// With a self-signed certificate; implies `tcp`.
@@ -43,6 +48,7 @@ pub struct Cluster {
     pub port: u16,
     server: Option<Owned>,
     user: Option<(u32, u32)>,
+    root: Option<Root>,
     _temp: tempfile::TempDir,
 }
 
@@ -58,20 +64,26 @@ impl Cluster {
             chown(&dir, Some(uid), Some(gid))?;
         }
         let data = dir.join("data");
-        let mut cluster = Self { data, bin, port: free_port()?, server: None, user, dir, _temp: temp };
+        let root = options.root.clone().map(|root| Root { dir: root, home: dir.clone() });
+        let mut cluster = Self { data, bin, port: free_port()?, server: None, user, root, dir, _temp: temp };
         cluster.init(&options)?;
         cluster.launch()?;
         Ok(cluster)
     }
 
     fn init(&self, options: &ClusterOptions) -> Result<()> {
-        let mut initdb = self.as_owner("initdb");
-        initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
-        run(initdb.arg(&self.data))?;
+        if let Some(original) = &options.copy_of {
+            let mut copy = self.as_owner_program(Path::new("cp"));
+            run(copy.arg("-a").arg(original).arg(&self.data))?;
+        } else {
+            let mut initdb = self.as_owner("initdb")?;
+            initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
+            run(initdb.arg(self.inside(&self.data)))?;
+        }
         let tcp = options.tcp || options.tls;
         let mut conf = vec![
             format!("port = {}", self.port),
-            format!("unix_socket_directories = '{}'", self.dir.display()),
+            format!("unix_socket_directories = '{}'", self.inside(&self.dir).display()),
             format!("listen_addresses = '{}'", if tcp { "127.0.0.1" } else { "" }),
         ];
         if options.tls {
@@ -93,10 +105,11 @@ impl Cluster {
     /// Starts the server and waits until it accepts connections.
     pub fn launch(&mut self) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let mut postgres = self.as_owner("postgres");
-        postgres.arg("-D").arg(&self.data).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut postgres = self.as_owner("postgres")?;
+        postgres.arg("-D").arg(self.inside(&self.data)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // SIGQUIT is the immediate shutdown, children included.
-        let mut server = Owned::spawn(&mut postgres, libc::SIGQUIT)?;
+        let mut start = || Owned::spawn(&mut postgres, libc::SIGQUIT);
+        let mut server = if self.root.is_some() { in_pid_namespace(start)? } else { start()? };
         let end = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = server.exited() {
@@ -147,10 +160,10 @@ impl Cluster {
     /// A client program of this server, with the environment that leads it here over the Unix socket.
     pub fn client(&self, program: &str) -> Command {
         let own = self.bin.join(program);
-        let mut command = match own.is_file() {
+        let mut command = match own.is_file() && self.root.is_none() {
             true => Command::new(own),
-            // Some builds ship the server alone.
-            false => Command::new(program),
+            // Some builds ship the server alone, and those of a root of its own may not run here.
+            false => Command::new(find_bin_dir().map(|dir| dir.join(program)).unwrap_or_else(|_| program.into())),
         };
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("PGHOST", &self.dir).env("PGPORT", self.port.to_string());
@@ -183,8 +196,20 @@ impl Cluster {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    fn as_owner(&self, program: &str) -> Command {
-        self.as_owner_program(&self.bin.join(program))
+    /// A path of this machine, as the server names it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        self.root.as_ref().map_or_else(|| path.to_path_buf(), |root| root.inside(path))
+    }
+
+    /// A program of the server, as its user and in its root.
+    fn as_owner(&self, program: &str) -> Result<Command> {
+        let program = self.bin.join(program);
+        let Some(root) = &self.root else { return Ok(self.as_owner_program(&program)) };
+        let mut command = Command::new(program);
+        let user = self.user.context("a root of its own needs root")?;
+        root.enter(&mut command, user)?;
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        Ok(command)
     }
 
     fn as_owner_program(&self, program: &Path) -> Command {

@@ -15,7 +15,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages::{Pin, pins};
+use xtask::packages::{Pin, pins};
 
 /// Where the structs of one version are read.
 enum Structs {

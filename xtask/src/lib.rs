@@ -1,5 +1,9 @@
-//! What the project's tasks and its live tests share: children that cannot outlive their owner and throw-away clusters.
+//! What the project's tasks and its live tests share: children that cannot outlive their owner, packages
+//! of other suites and versions, and throw-away clusters of the servers in them.
 
 pub mod children;
 pub mod cluster;
 pub mod ebpf;
+pub mod packages;
+pub mod root;
+pub mod servers;

@@ -3,7 +3,6 @@
 mod bench;
 mod codegen;
 mod demo;
-mod packages;
 mod test;
 mod toolchain;
 

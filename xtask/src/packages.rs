@@ -5,6 +5,7 @@
 //! the machine itself are never changed.
 
 pub mod pins;
+mod root;
 
 use std::{
     env, fs,
@@ -13,6 +14,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+pub use root::root;
 
 /// Where a package comes from.
 #[derive(Clone, Copy, Debug)]

@@ -9,4 +9,5 @@ pub mod memory;
 pub mod relation;
 pub mod server;
 pub mod sql;
+mod status_pointer;
 pub mod wait_event;

@@ -11,6 +11,7 @@ use super::{
     cluster::{self, Cluster},
     layout::{self, Layout, LiveBackend},
     memory::ProcessMemory,
+    status_pointer,
 };
 
 /// Longest title read, in bytes.
@@ -58,11 +59,11 @@ impl Server {
             return Err(ServerError::NoQueryString);
         }
         let mut this = Self { cluster, binary, symbols, fields: PgFields::UNRESOLVED, layout: None, notes: Vec::new() };
-        this.verify();
+        this.verify(base);
         Ok(this)
     }
 
-    fn verify(&mut self) {
+    fn verify(&mut self, base: u64) {
         let major = self.cluster.version.major;
         let Some(layout) = layout::for_major(major) else {
             self.notes.push(format!(
@@ -71,12 +72,21 @@ impl Server {
             return;
         };
         self.layout = Some(layout);
-        let witnesses: Vec<_> = cluster::children(&self.cluster)
+        let children = cluster::children(&self.cluster).into_iter();
+        let children: Vec<_> = children.filter_map(|pid| Some((pid, cluster::namespace_pid(pid)?))).collect();
+        if self.symbols.my_be_entry == 0 {
+            self.symbols.my_be_entry = status_pointer::find(&self.binary, base, layout, &children).unwrap_or(0);
+        }
+        let witnesses: Vec<_> = children
             .into_iter()
-            .filter_map(|pid| {
+            .filter_map(|(pid, inner)| {
                 let memory = ProcessMemory::open(pid).ok()?;
-                let status = memory.ptr(self.symbols.my_be_entry).ok().filter(|address| *address != 0)?;
-                let inner = cluster::namespace_pid(pid)?;
+                // Those past their start-up have the one or the other.
+                let pointer = |variable| if variable == 0 { 0 } else { memory.ptr(variable).unwrap_or(0) };
+                let status = pointer(self.symbols.my_be_entry);
+                if status == 0 && (self.symbols.my_be_entry != 0 || pointer(self.symbols.my_proc) == 0) {
+                    return None;
+                }
                 let identity = self.title_identity(pid);
                 Some((memory, inner, status, identity))
             })

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Write as _, fs, process::Command};
 use anyhow::{Context, Result};
 
 use super::offsets::{Item, Values, Way, read_values};
-use crate::packages::run;
+use xtask::packages::run;
 
 /// Types that the crate defines outside the generated file, all newtypes of `uint32` (postgres_ext.h, c.h).
 const PRELUDE: &str = "#![allow(warnings)]\ntype Oid = u32;\ntype TransactionId = u32;\ntype MultiXactId = u32;\n";

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use pgstrobe_common::fields::PG_FIELDS;
 
 use super::{Structs, Version, bindings};
-use crate::packages::{self, Package, run};
+use xtask::packages::{self, Package, run};
 
 /// What was asked, and its value where the version has it.
 pub type Values = BTreeMap<String, u64>;

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
 };
@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::Version;
-use crate::packages::{self, run};
+use xtask::{
+    packages::{self, run},
+    servers,
+};
 
 /// Classes 0x00 to 0x0B (`PG_WAIT_*` of wait_classes.h; wait_event.h or pgstat.h before).
 const CLASSES: usize = 12;
@@ -114,7 +117,7 @@ fn wrapped(names: &[String]) -> String {
 
 /// Runs a scratch server in single-user mode with the module that writes the names down.
 fn ask(major: u32, native: &Path) -> Result<String> {
-    restore_links(native)?;
+    servers::restore_links(native)?;
     let scratch = tempfile::tempdir()?;
     let (module, out) = (scratch.path().join("wait_events.so"), scratch.path().join("names"));
     let source = scratch.path().join("wait_events.c");
@@ -156,22 +159,6 @@ fn ask(major: u32, native: &Path) -> Result<String> {
     let output = child.wait_with_output()?;
     fs::read_to_string(&out)
         .with_context(|| format!("nothing was written; the server said:\n{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// The package keeps its symbolic links in a list (npm packages hold none).
-fn restore_links(native: &Path) -> Result<()> {
-    let list = native.join("pg-symlinks.json");
-    let Ok(list) = fs::read_to_string(&list) else { return Ok(()) };
-    let links: Vec<HashMap<String, String>> = serde_json::from_str(&list)?;
-    let package = native.parent().context("a package without a directory")?;
-    for link in links {
-        let [source, target] = ["source", "target"].map(|key| link.get(key).map(|path| package.join(path)));
-        let (Some(source), Some(target)) = (source, target) else { continue };
-        if target.symlink_metadata().is_err() {
-            symlink(&source, &target).with_context(|| format!("linking {}", target.display()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

