@@ -72,10 +72,16 @@ pub struct Profile {
 impl Profile {
     /// Returns once every hook is attached.
     pub fn start(cluster: &Cluster, args: &[&str]) -> Self {
-        let (json, text) = (cluster.dir.join("report.json"), cluster.dir.join("report.txt"));
+        let pid = cluster.pid().to_string();
+        Self::of(&[&["--pid", &pid], args].concat(), &cluster.dir, cluster.log_path())
+    }
+
+    /// Of a server that the arguments choose; reports go into `dir`.
+    pub fn of(args: &[&str], dir: &Path, server_log: PathBuf) -> Self {
+        let (json, text) = (dir.join("report.json"), dir.join("report.txt"));
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
         let mut command = pgstrobe();
-        command.args(["report", "--pid", &cluster.pid().to_string(), "-o"]).arg(&json).arg("-o").arg(&text).args(args);
+        command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = Owned::spawn(&mut command, libc::SIGKILL).expect("pgstrobe starts");
@@ -89,7 +95,7 @@ impl Profile {
             }
         });
         let attach_time = Duration::ZERO;
-        let mut profile = Self { child, json, text, stderr, server_log: cluster.log_path(), attach_time };
+        let mut profile = Self { child, json, text, stderr, server_log, attach_time };
         while !profile.stderr().contains("attached in") {
             if let Some(status) = profile.child.exited() {
                 std::thread::sleep(Duration::from_millis(50));

@@ -1,0 +1,156 @@
+//! A server as a container runs it: a file system of layers, and namespaces of its own for everything Linux has them for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pgstrobe_tests::*;
+use xtask::children::Owned;
+use xtask::cluster::find_bin_dir;
+
+/// An overlay of this machine's root, with its upper layer in memory, gone with the value.
+struct Layers {
+    dir: tempfile::TempDir,
+}
+
+impl Layers {
+    fn mount() -> Result<Self, String> {
+        let dir = tempfile::Builder::new().prefix("pgstrobe-layers-").tempdir_in("/var/tmp").expect("a directory");
+        let layers = Self { dir };
+        let (upper, merged) = (layers.dir.path().join("upper"), layers.root());
+        fs::create_dir_all(&upper).and_then(|()| fs::create_dir_all(&merged)).expect("directories");
+        call(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "tmpfs"]).arg(&upper))?;
+        for part in ["data", "work"] {
+            fs::create_dir(upper.join(part)).expect("a directory");
+        }
+        let options = format!("lowerdir=/,upperdir={0}/data,workdir={0}/work", upper.display());
+        call(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&merged))?;
+        Ok(layers)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("merged")
+    }
+}
+
+impl Drop for Layers {
+    fn drop(&mut self) {
+        for mount in ["merged", "upper"] {
+            let _ = call(Command::new("umount").arg("--lazy").arg(self.dir.path().join(mount)));
+        }
+    }
+}
+
+fn call(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let said = || format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    if output.status.success() { Ok(()) } else { Err(said()) }
+}
+
+/// A server in a container, and the load that runs beside it in there.
+struct Container {
+    _inside: Owned,
+    layers: Layers,
+}
+
+impl Container {
+    /// Runs a script in a container. Whoever runs the test is an ordinary user in there.
+    fn start(script: &str) -> Result<Self, String> {
+        let layers = Layers::mount()?;
+        let (uid, gid) = unprivileged_user().expect("a user");
+        fs::write(layers.root().join("run.sh"), script).expect("the script");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "--cgroup", "--user"]);
+        unshare.arg("--mount-proc").arg(format!("--root={}", layers.root().display()));
+        unshare.args([format!("--map-user={uid}"), format!("--map-group={gid}")]);
+        unshare.args(["sh", "/run.sh"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let inside = Owned::spawn(&mut unshare, libc::SIGKILL).map_err(|error| error.to_string())?;
+        Ok(Self { _inside: inside, layers })
+    }
+
+    /// A file inside, once the script has written it.
+    fn wait_for(&self, name: &str) -> String {
+        let path = self.layers.root().join("tmp/container").join(name);
+        let failed = path.with_file_name("failed");
+        // initdb and a start of the server are among it.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !path.exists() && !failed.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::read_to_string(&path).unwrap_or_else(|_| panic!("no {name}:\n{}", self.log()))
+    }
+
+    fn log(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.layers.root().join("tmp/container").join(name));
+        ["script.log", "server.log"].map(|name| read(name).unwrap_or_default()).join("\n")
+    }
+
+    fn path(&self, inside: &Path) -> PathBuf {
+        self.layers.root().join(inside.strip_prefix("/").unwrap_or(inside))
+    }
+}
+
+/// Makes a cluster, waits for `go`, sends 1,000 statements, says so, and stays until it is killed.
+fn script(bin: &Path) -> String {
+    format!(
+        r#"
+mkdir -p /tmp/container && cd /tmp/container || exit 1
+exec > script.log 2>&1
+trap 'touch failed' EXIT
+set -ex
+export PATH={bin}:$PATH PGHOST=/tmp/container PGPORT=5432 PGUSER=postgres PGDATABASE=postgres LC_ALL=C
+initdb --auth=trust --username=postgres --no-locale --no-sync -D data
+postgres -D data -c listen_addresses= -c unix_socket_directories=/tmp/container > server.log 2>&1 &
+until psql -X -c 'SELECT 1'; do sleep 0.1; done
+pgbench -i -q -s 1 -I dtgvp
+touch up
+until test -e go; do sleep 0.05; done
+echo 'SELECT abalance FROM pgbench_accounts WHERE aid = 1;' > one.sql
+pgbench -n -f one.sql -c 4 -t 250
+psql -X -c 'CREATE TABLE t (a int)'
+touch done
+wait
+"#,
+        bin = bin.display()
+    )
+}
+
+#[test]
+fn every_namespace_and_a_replaced_binary() {
+    let bin = find_bin_dir().expect("a server");
+    let container = match Container::start(&script(&bin)) {
+        Ok(container) => container,
+        Err(reason) => skip!("no container can be made here: {reason}"),
+    };
+    container.wait_for("up");
+    // A package upgrade while the server runs: its own executable is no longer there by its name.
+    let binary = container.path(&bin.join("postgres"));
+    fs::remove_file(&binary).expect("remove the binary");
+    fs::write(&binary, "not the server that runs").expect("another binary");
+
+    let data = Path::new("/tmp/container/data");
+    let choice = ["--data-directory", data.to_str().expect("path")];
+    let profile = Profile::of(&choice, container.layers.dir.path(), container.path(&data.with_file_name("server.log")));
+    fs::write(container.layers.root().join("tmp/container/go"), "").expect("go");
+    container.wait_for("done");
+    let report = profile.stop();
+    assert_eq!(calls(&report, "abalance"), 1000);
+    assert_eq!(report.statements.count, 1001);
+    assert_nothing_lost(&report);
+
+    let cluster = &report.clusters[0];
+    assert_eq!(cluster.data_directory, data.to_str().expect("path"));
+    let inside = cluster.namespace_pid.expect("the pid inside");
+    assert!(inside != cluster.postmaster_pid && inside < 1000, "{inside}");
+    let clients: Vec<_> = report.backends.iter().filter(|backend| backend.role == "client backend").collect();
+    // pgbench's four, the one it looks around with, and psql.
+    assert_eq!(clients.len(), 6);
+    for client in clients {
+        let inside = client.namespace_pid.expect("the pid inside");
+        assert!(inside < 2000 && inside != client.pid, "{inside} is {} here", client.pid);
+        assert_eq!((client.user.as_deref(), client.database.as_deref()), (Some("postgres"), Some("postgres")));
+    }
+    let wal = report.fsync.by.iter().find(|row| row.file_kind == "wal").expect("the commit's sync");
+    assert!(wal.file.starts_with("pg_wal/"), "{}", wal.file);
+}
