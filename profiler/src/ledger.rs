@@ -73,14 +73,14 @@ impl Ledger {
     /// The ledger in the report, with the names of the server's version; the parts sum to the wall time exactly.
     pub fn model(&self, major: u32) -> Model {
         let mut parts = Vec::with_capacity(self.parts.len() + 3);
-        let mut push = |state: &str, event: Option<u32>, ns: u64, count: u64| {
+        let mut push = |state: &'static str, event: Option<u32>, ns: u64, count: u64| {
             if ns != 0 || count != 0 {
                 let decoded = event.map(|info| wait_event::decode(major, info));
                 let (class, event) = decoded.map_or((None, None), |event| (event.class, event.event));
                 parts.push(LedgerPart {
                     state: state.into(),
-                    wait_event_type: class.map(Into::into),
-                    wait_event: event.map(Into::into),
+                    wait_event_type: class,
+                    wait_event: event,
                     cause: None,
                     ns,
                     count,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::postgres::sql::{self, How};
+use crate::postgres::sql::{self, How, Normalized};
 
 /// The class of statements whose class is not known.
 pub const UNKNOWN: u32 = 0;
@@ -14,6 +14,13 @@ pub const OTHER: u32 = 1;
 
 /// Keys of the kernel side remembered; beyond it a key counts as unknown.
 const MAX_KEYS: usize = 65_536;
+
+/// Bytes of all texts together up to which each is kept whole.
+const ROOM: usize = 16 << 20;
+
+/// Bytes a text is cut at when there is no room for it. The server itself cuts at as many, unless
+/// `track_activity_query_size` says otherwise.
+const SHORT: usize = 1024;
 
 /// A class as people see it.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +36,8 @@ pub struct ClassText {
 pub struct Texts {
     show_literals: bool,
     classes: Vec<ClassText>,
+    /// Bytes of their texts.
+    taken: usize,
     keys: HashMap<(u64, bool), u32>,
     fingerprints: HashMap<u64, u32>,
 }
@@ -39,6 +48,7 @@ impl Texts {
         Self {
             show_literals,
             classes: vec![fixed("<unknown>"), fixed("<other>")],
+            taken: 0,
             keys: HashMap::new(),
             fingerprints: HashMap::new(),
         }
@@ -72,34 +82,39 @@ impl Texts {
     /// Takes the text of a key.
     pub fn learn(&mut self, key: u64, query_id: bool, bytes: &[u8], cut: bool, full: bool) {
         let normalized = sql::normalize(bytes, cut);
-        let text = self.show(bytes, cut);
+        let fingerprint = normalized.fingerprint;
+        let text = self.shown(bytes, cut, normalized);
         if query_id {
             // pg_stat_activity shows query ids as signed numbers.
-            let class = self.class(key, true);
-            let class = &mut self.classes[class as usize];
-            if full || class.cut {
-                (class.text, class.cut) = (text, cut);
+            let at = self.class(key, true);
+            let class = &self.classes[at as usize];
+            // Not into the class of all that did not fit.
+            if at != OTHER && (full || class.cut) {
+                self.put(at, text, cut);
             }
             return;
         }
-        if full && let Some(&class) = self.keys.get(&(key, false)) {
-            let class = &mut self.classes[class as usize];
+        if full && let Some(&at) = self.keys.get(&(key, false)) {
+            let class = &self.classes[at as usize];
             // The whole text must continue the cut one; else the backend had moved on.
             let known = class.text.trim_end_matches('…').trim_end();
             let head: String = known.chars().take(64).collect();
             if class.cut && text.starts_with(&head) {
-                (class.text, class.cut) = (text, false);
+                self.put(at, text, false);
             }
             return;
         }
-        let class = match normalized.fingerprint {
+        let class = match fingerprint {
             None => self.unparsable(text, cut),
             Some(fingerprint) => match self.fingerprints.get(&fingerprint) {
                 Some(&class) => class,
                 None => {
                     let source = "fingerprint";
                     let class = self.add(ClassText { query_id: fingerprint.to_string(), source, text, cut });
-                    self.fingerprints.insert(fingerprint, class);
+                    // What did not fit is not remembered either: that would grow with every new statement.
+                    if class != OTHER {
+                        self.fingerprints.insert(fingerprint, class);
+                    }
                     class
                 }
             },
@@ -109,6 +124,10 @@ impl Texts {
 
     /// A text as it may be shown.
     pub fn show(&self, bytes: &[u8], cut: bool) -> String {
+        self.shown(bytes, cut, sql::normalize(bytes, cut))
+    }
+
+    fn shown(&self, bytes: &[u8], cut: bool, normalized: Normalized) -> String {
         if self.show_literals {
             let mut text = String::from_utf8_lossy(bytes).into_owned();
             if cut {
@@ -116,7 +135,6 @@ impl Texts {
             }
             return text;
         }
-        let normalized = sql::normalize(bytes, cut);
         if normalized.how == How::Unparsable { sql::UNPARSABLE.into() } else { normalized.text }
     }
 
@@ -139,8 +157,25 @@ impl Texts {
         if self.classes.len() >= super::MAX_CLASSES {
             return OTHER;
         }
-        self.classes.push(class);
-        self.classes.len() as u32 - 1
+        let at = self.classes.len() as u32;
+        let (text, cut) = (class.text, class.cut);
+        self.classes.push(ClassText { text: String::new(), ..class });
+        self.put(at, text, cut);
+        at
+    }
+
+    /// Gives a class its text, as much of it as there is room for.
+    fn put(&mut self, class: u32, mut text: String, mut cut: bool) {
+        let class = &mut self.classes[class as usize];
+        self.taken -= class.text.len();
+        if text.len() > SHORT && self.taken + text.len() > ROOM {
+            text.truncate(text.floor_char_boundary(SHORT));
+            text.push('…');
+            cut = true;
+        }
+        text.shrink_to_fit();
+        self.taken += text.len();
+        (class.text, class.cut) = (text, cut);
     }
 
     fn remember(&mut self, key: u64, query_id: bool, class: u32) -> u32 {
@@ -163,6 +198,21 @@ mod tests {
         let (first, second) = (texts.class(1, false), texts.class(2, false));
         assert_eq!(first, second);
         assert_eq!(texts.get(first).text, "SELECT a FROM t WHERE b = $1");
+    }
+
+    #[test]
+    fn texts_without_room_are_cut_and_say_so() {
+        let mut texts = Texts::new(true);
+        let long = |class: u64| format!("SELECT {class} -- {}", "é".repeat(30_000));
+        for class in 1..1_500 {
+            texts.learn(class, true, long(class).as_bytes(), false, true);
+        }
+        let classes: Vec<u32> = (1..1_500).map(|key| texts.class(key, true)).collect();
+        let kept: Vec<_> = classes.into_iter().map(|class| texts.get(class)).collect();
+        assert!(kept[0].text.len() > 60_000 && !kept[0].cut);
+        let last = &kept[1_498];
+        assert!(last.text.len() <= SHORT + '…'.len_utf8() && last.text.ends_with('…') && last.cut, "{last:?}");
+        assert!(kept.iter().map(|class| class.text.len()).sum::<usize>() <= ROOM + 1_500 * 2 * SHORT);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod lock_waits;
 mod slow_wal_sync;
 mod stuck_statement;
 
+use std::borrow::Cow;
+
 use crate::report::model::{Finding, Ledger, LedgerPart, Report};
 
 /// A rule: a finding if the report holds the evidence for it.
@@ -54,7 +56,7 @@ const ENOUGH_NS: u64 = 10_000_000;
 
 /// Waits for this wait event; an empty name stands for all of the type.
 fn waits(part: &LedgerPart, class: &str, event: &str) -> bool {
-    let is = |given: &Option<String>, wanted: &str| given.as_deref().is_some_and(|g| g.eq_ignore_ascii_case(wanted));
+    let is = |given: &Option<Cow<str>>, wanted: &str| given.as_deref().is_some_and(|g| g.eq_ignore_ascii_case(wanted));
     part.state == "blocked" && is(&part.wait_event_type, class) && (event.is_empty() || is(&part.wait_event, event))
 }
 
@@ -122,7 +124,7 @@ mod testing {
     use crate::report::fixture;
 
     /// A report of 1,000 statements whose time is made of these parts: (state, `Type:Event`, milliseconds).
-    pub fn report(parts: &[(&str, &str, u64)]) -> Report {
+    pub fn report(parts: &[(&'static str, &'static str, u64)]) -> Report {
         let mut report = fixture::idle();
         report.statements.count = 1_000;
         report.statements.ledger = fixture::ledger(

@@ -49,8 +49,8 @@ fn top_wait(unfinished: &Unfinished) -> Option<(String, f64)> {
     let part = unfinished.ledger.parts.iter().max_by_key(|part| part.ns)?;
     let name = match (&part.wait_event_type, &part.wait_event) {
         (Some(class), Some(event)) => format!("{class}:{event}"),
-        _ if part.state == "cpu" => "on CPU".into(),
-        _ => part.state.clone(),
+        _ if part.state == "cpu" => "on CPU".to_owned(),
+        _ => part.state.clone().into_owned(),
     };
     (unfinished.ledger.wall_ns > 0).then(|| (name, part.ns as f64 / unfinished.ledger.wall_ns as f64))
 }

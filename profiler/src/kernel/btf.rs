@@ -3,7 +3,11 @@
 //! aya keeps its BTF reader private, and only member offsets are needed, so the format (Documentation/bpf/btf.rst) is
 //! read here: bytes in, no allocation per type but its position.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+};
 
 use pgstrobe_common::fields::{Field, KernelFields};
 
@@ -44,9 +48,12 @@ pub struct Btf {
     strings: usize,
     /// Position of each type; type 0 is void.
     types: Vec<u32>,
-    structs: HashMap<Vec<u8>, u32>,
-    functions: HashMap<Vec<u8>, u32>,
+    structs: Index,
+    functions: Index,
 }
+
+/// Types by the hash of their name. A kernel has some 70,000 functions: their names once more would be megabytes.
+type Index = HashMap<u64, u32>;
 
 /// Members nested deeper than this are not searched.
 const DEPTH: u32 = 8;
@@ -71,14 +78,15 @@ impl Btf {
         if end > data.len() || strings > data.len() {
             return Err(BtfError::Damaged("sections beyond the end"));
         }
-        let mut this = Self { data, strings, types: vec![0], structs: HashMap::new(), functions: HashMap::new() };
+        let mut this = Self { data, strings, types: vec![0], structs: Index::new(), functions: Index::new() };
         let mut at = start;
         while at < end {
             let (info, vlen) = this.info(at).ok_or(BtfError::Damaged("short type"))?;
             let id = this.types.len() as u32;
             this.types.push(at as u32);
-            let name = this.name(at).to_vec();
+            let name = this.name(at);
             if !name.is_empty() {
+                let name = hash(name);
                 match info {
                     kind::STRUCT | kind::UNION => {
                         this.structs.entry(name).or_insert(id);
@@ -109,7 +117,7 @@ impl Btf {
 
     /// Byte offset of a field by the first of its paths that exists.
     pub fn offset(&self, field: &Field) -> Option<u32> {
-        let of = *self.structs.get(field.of.as_bytes())?;
+        let of = self.named(&self.structs, field.of)?;
         field.paths.iter().find_map(|path| {
             let mut id = of;
             let mut offset = 0;
@@ -124,7 +132,12 @@ impl Btf {
 
     /// Whether the kernel has a function that programs may attach to by type.
     pub fn has_function(&self, name: &str) -> bool {
-        self.functions.contains_key(name.as_bytes())
+        self.named(&self.functions, name).is_some()
+    }
+
+    fn named(&self, index: &Index, name: &str) -> Option<u32> {
+        let id = *index.get(&hash(name.as_bytes()))?;
+        (self.name(self.types[id as usize] as usize) == name.as_bytes()).then_some(id)
     }
 
     /// Whether a `tp_btf` program can name this tracepoint (its `btf_trace_` typedef exists).
@@ -189,6 +202,12 @@ impl Btf {
         let rest = self.data.get(start..).unwrap_or(&[]);
         &rest[..rest.iter().position(|&b| b == 0).unwrap_or(0)]
     }
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn word(data: &[u8], at: usize) -> Option<u32> {

@@ -20,12 +20,12 @@ fn histogram(count: u64, median: f64, sigma: f64) -> Histogram {
 }
 
 /// One part of a ledger; `event` as `Type:Event`, empty for none.
-pub fn part(state: &str, event: &str, cause: Option<&str>, ns: u64, count: u64) -> LedgerPart {
+pub fn part(state: &'static str, event: &'static str, cause: Option<&'static str>, ns: u64, count: u64) -> LedgerPart {
     let (wait_event_type, wait_event) = match event.split_once(':') {
-        Some((class, name)) => (Some(class.to_string()), Some(name.to_string())),
+        Some((class, name)) => (Some(class.into()), Some(name.into())),
         None => (None, None),
     };
-    LedgerPart { state: state.into(), wait_event_type, wait_event, cause: cause.map(String::from), ns, count }
+    LedgerPart { state: state.into(), wait_event_type, wait_event, cause: cause.map(Into::into), ns, count }
 }
 
 /// A ledger of these parts, largest first.

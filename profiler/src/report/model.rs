@@ -4,6 +4,7 @@
 //! sizes are bytes, query ids are decimal strings. Fields are added, never renamed.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "pgstrobe.report/1";
@@ -131,14 +132,15 @@ pub struct Ledger {
     pub parts: Vec<LedgerPart>,
 }
 
+/// A report may hold some hundred thousand of these: the names that are constants are not copied into each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct LedgerPart {
     /// `cpu`, `runnable`, `blocked` or `unattributed`.
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// Such as `Lock`; none without a wait event.
-    pub wait_event_type: Option<String>,
-    pub wait_event: Option<String>,
-    pub cause: Option<String>,
+    pub wait_event_type: Option<Cow<'static, str>>,
+    pub wait_event: Option<Cow<'static, str>>,
+    pub cause: Option<Cow<'static, str>>,
     pub ns: u64,
     pub count: u64,
 }

@@ -134,16 +134,16 @@ pub enum Written {
 /// One clear sentence on what would keep the report from being written.
 pub fn check(to: &Destination) -> Result<(), WriteError> {
     let Place::File(path) = &to.place else { return Ok(()) };
-    // A pipe that nobody reads yet would not open.
-    if fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
-        return Ok(());
-    }
-    let opened = if path.exists() {
-        OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map(drop)
-    } else {
-        // A symbolic link to nowhere: what it names will be made.
-        let target = target_of(path);
-        OpenOptions::new().write(true).create_new(true).open(&target).and_then(|_| fs::remove_file(&target))
+    let opened = match fs::metadata(path) {
+        // A pipe that nobody reads yet would not open.
+        Ok(meta) if meta.file_type().is_fifo() => Ok(()),
+        Ok(_) => OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map(drop),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // A symbolic link to nowhere: what it names will be made.
+            let target = target_of(path);
+            OpenOptions::new().write(true).create_new(true).open(&target).and_then(|_| fs::remove_file(&target))
+        }
+        Err(error) => Err(error),
     };
     opened.map_err(|source| WriteError::new(&to.place, source))
 }

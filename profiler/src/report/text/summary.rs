@@ -150,11 +150,11 @@ pub(super) fn style_of(severity: &str) -> Style {
 pub(super) fn part_name(part: &LedgerPart) -> String {
     match (&part.wait_event_type, &part.wait_event) {
         (Some(class), Some(event)) => format!("{class}:{event}"),
-        (Some(class), None) => class.clone(),
-        _ => match (part.state.as_str(), &part.cause) {
+        (Some(class), None) => class.clone().into_owned(),
+        _ => match (&*part.state, &part.cause) {
             ("cpu", _) => "on CPU".into(),
             ("runnable", _) => "waiting for a CPU".into(),
-            ("blocked", Some(cause)) => cause.clone(),
+            ("blocked", Some(cause)) => cause.clone().into_owned(),
             ("blocked", None) => "no wait event".into(),
             (state, _) => state.into(),
         },
@@ -181,12 +181,15 @@ pub(super) fn lines(ledger: &Ledger) -> Vec<Line> {
             continue;
         }
         let at = out.iter().position(|line| line.state == part.state && line.name == name).unwrap_or_else(|| {
-            out.push(Line { state: part.state.clone(), name, causes: Vec::new(), ns: 0 });
+            out.push(Line { state: part.state.clone().into_owned(), name, causes: Vec::new(), ns: 0 });
             out.len() - 1
         });
         out[at].ns += part.ns;
-        if let Some(cause) =
-            part.cause.as_ref().filter(|cause| !out[at].causes.contains(cause) && out[at].name != **cause).cloned()
+        if let Some(cause) = part
+            .cause
+            .as_ref()
+            .map(|cause| cause.clone().into_owned())
+            .filter(|cause| !out[at].causes.contains(cause) && out[at].name != *cause)
         {
             out[at].causes.push(cause);
         }
