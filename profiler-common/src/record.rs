@@ -16,6 +16,8 @@ pub const KIND_EXIT: u32 = 4;
 pub const KIND_TEXT: u32 = 5;
 /// [`Sync`].
 pub const KIND_SYNC: u32 = 6;
+/// [`Title`]: who a process was that is about to end.
+pub const KIND_TITLE: u32 = 7;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -93,6 +95,18 @@ pub struct Ready {
     pub application_name: [u8; NAME_LEN],
 }
 
+/// A process that served no client is about to end. Its memory can still be read now: a parallel worker may live for
+/// less than it takes anybody to look at it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Title {
+    pub header: Header,
+    /// `MyBackendType`, or `u32::MAX` when it could not be read.
+    pub backend_type: u32,
+    pub _pad: u32,
+    pub title: [u8; TITLE_LEN],
+}
+
 /// A backend ended.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
@@ -161,6 +175,7 @@ const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Statement>() == 48 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Fork>() == 24);
 const _: () = assert!(size_of::<Ready>() == 32 + TITLE_LEN + 3 * NAME_LEN);
+const _: () = assert!(size_of::<Title>() == 24 + TITLE_LEN);
 const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Text>() == 32);
 const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

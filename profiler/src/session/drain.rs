@@ -1,13 +1,13 @@
 //! From bytes of the ring buffer to the aggregate.
 
 use pgstrobe_common::record::{
-    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, Ready, STATEMENT_SHORT,
-    Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+    Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT, KIND_TITLE, Ready,
+    STATEMENT_SHORT, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title,
 };
 
 use super::Session;
 use crate::postgres::{
-    backend::{self, Identity, Role},
+    backend::{Identity, Role},
     server::Server,
 };
 
@@ -32,7 +32,7 @@ macro_rules! plain {
     })+};
 }
 
-plain!(Header, Statement, Fork, Ready, Exit, Text, Sync);
+plain!(Header, Statement, Fork, Ready, Title, Exit, Text, Sync);
 
 impl Session {
     /// Takes everything out of the ring buffer.
@@ -73,6 +73,14 @@ impl Session {
                     self.aggregate.identify(pid, identity(&ready, &self.server));
                     self.aggregate.ready(pid, startup);
                 }
+                KIND_TITLE => {
+                    let title: Title = record(bytes);
+                    let pid = title.header.pid;
+                    let identity = self.server.identity(&title.title, title.backend_type);
+                    if identity.role != Role::Unknown && self.unidentified.remove(&pid) {
+                        self.aggregate.identify(pid, identity);
+                    }
+                }
                 KIND_EXIT => {
                     let exit: Exit = record(bytes);
                     let pid = exit.header.pid;
@@ -91,10 +99,7 @@ impl Session {
 
 /// Who a backend said it is when it became ready.
 fn identity(ready: &Ready, server: &Server) -> Identity {
-    let mut identity = backend::from_title(&ready.title, None);
-    if let Some(role) = server.role(ready.backend_type) {
-        identity.role = role;
-    }
+    let mut identity = server.identity(&ready.title, ready.backend_type);
     let name = |bytes: &[u8]| {
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned()).filter(|name| !name.is_empty())
