@@ -47,7 +47,10 @@ table! {
     KernelFields, KERNEL_FIELDS {
         task_pid: "task_struct", ["pid"];
         task_tgid: "task_struct", ["tgid"];
-        task_real_parent: "task_struct", ["real_parent"];
+        task_thread_pid: "task_struct", ["thread_pid"];
+        pid_level: "pid", ["level"];
+        /// One `upid` for each pid namespace from the outermost on.
+        pid_numbers: "pid", ["numbers"];
         task_exit_code: "task_struct", ["exit_code"];
         /// 5.14 renamed it; the low 32 bits are what is read.
         task_state: "task_struct", ["__state", "state"];

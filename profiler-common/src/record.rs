@@ -18,6 +18,8 @@ pub const KIND_TEXT: u32 = 5;
 pub const KIND_SYNC: u32 = 6;
 /// [`Batch`].
 pub const KIND_BATCH: u32 = 7;
+/// [`Title`]: who a process was that is about to end.
+pub const KIND_TITLE: u32 = 8;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -91,7 +93,8 @@ pub const BATCH_LEN: usize = 8;
 pub struct Fork {
     pub header: Header,
     pub parent: u32,
-    pub _pad: u32,
+    /// Its pid in its own pid namespace, 0 when unread.
+    pub namespace_pid: u32,
 }
 
 /// Longest process title taken, in bytes.
@@ -114,6 +117,18 @@ pub struct Ready {
     pub database_name: [u8; NAME_LEN],
     pub user_name: [u8; NAME_LEN],
     pub application_name: [u8; NAME_LEN],
+}
+
+/// A process that served no client is about to end. Its memory can still be read now: a parallel worker may live for
+/// less than it takes anybody to look at it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Title {
+    pub header: Header,
+    /// `MyBackendType`, or `u32::MAX` when it could not be read.
+    pub backend_type: u32,
+    pub _pad: u32,
+    pub title: [u8; TITLE_LEN],
 }
 
 /// A backend ended.
@@ -186,6 +201,7 @@ const _: () = assert!(size_of::<Statement>() == 64 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Batch>() == 24 + BATCH_LEN * size_of::<Finished>());
 const _: () = assert!(size_of::<Fork>() == 24);
 const _: () = assert!(size_of::<Ready>() == 32 + TITLE_LEN + 3 * NAME_LEN);
+const _: () = assert!(size_of::<Title>() == 24 + TITLE_LEN);
 const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());
 const _: () = assert!(size_of::<Text>() == 32);
 const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

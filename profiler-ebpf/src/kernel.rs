@@ -56,6 +56,21 @@ impl Task {
         unsafe { load(self.0, setting!(kernel.task_tgid)) }
     }
 
+    /// Its pid in the innermost pid namespace it is in, 0 when that cannot be read.
+    #[inline(always)]
+    pub fn namespace_pid(self) -> u32 {
+        /// Size of `struct upid` on 64-bit machines: a number and a pointer (include/linux/pid.h).
+        const UPID: u64 = 16;
+        let offset = setting!(kernel.task_thread_pid);
+        if offset == ABSENT {
+            return 0;
+        }
+        // SAFETY: present.
+        let pid: u64 = unsafe { load(self.0, offset) };
+        let level: u32 = read(pid, setting!(kernel.pid_level)).unwrap_or(0);
+        read(pid + level as u64 * UPID, setting!(kernel.pid_numbers)).unwrap_or(0)
+    }
+
     #[inline(always)]
     pub fn state(self) -> u32 {
         // SAFETY: as `pid`.

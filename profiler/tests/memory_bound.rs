@@ -9,7 +9,7 @@ use pgstrobe::{
 };
 use pgstrobe_common::{
     ledger::{Ledger, PARTS, Part},
-    record::{Header, PATH_PART_LEN, PATH_PARTS, STATEMENT_QUERY_ID, Statement, Sync, TEXT_LEN},
+    record::{Finished, Header, PATH_PART_LEN, PATH_PARTS, STATEMENT_QUERY_ID, Sync, TEXT_LEN},
 };
 
 const BOUND: u64 = 256 << 20;
@@ -29,13 +29,11 @@ fn ledger(turn: u32) -> Ledger {
 fn work(aggregate: &mut Aggregate, pid: u32, class: u64) {
     for turn in 0..10u32 {
         let start_ns = 1_000_000_000;
-        let ts_ns = start_ns + (30 * MICROSECOND << turn) + u64::from(pid);
-        let header = Header { kind: 1, pid, ts_ns };
-        let flags = STATEMENT_QUERY_ID;
+        let end_ns = start_ns + ((30 * MICROSECOND) << turn) + u64::from(pid);
         let class_key = class + u64::from(turn % 2);
-        let statement =
-            Statement { header, start_ns, class_key, flags, sent_bytes: 100, ledger: ledger(turn), _pad: 0 };
-        aggregate.statement(&statement);
+        let flags = STATEMENT_QUERY_ID;
+        let finished = Finished { start_ns, end_ns, class_key, flags, sent_bytes: 100, ..Finished::default() };
+        aggregate.statement(pid, &finished, Some(&ledger(turn)));
     }
 }
 
@@ -68,7 +66,7 @@ fn more_than_is_kept_apart() {
     learn(&mut aggregate, classes);
     println!("texts: {} MiB", (own_rss_bytes() - before) >> 20);
     for pid in 1..=backends {
-        aggregate.appear(pid);
+        aggregate.appear(pid, None);
         let name = |what: &str| Some(format!("{what}_{}_{}", pid % 50, "x".repeat(50)));
         let identity = Identity { database: name("database"), user: name("user"), ..Identity::of(Role::ClientBackend) };
         aggregate.identify(pid, Identity { application_name: name("application"), ..identity });

@@ -18,6 +18,20 @@ fn the_syscall_way_counts_exactly() {
     }
 }
 
+/// Where the last words of a process cannot be taken.
+#[test]
+fn without_the_named_exit() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &["--only-way", "exit"]);
+    psql(&cluster, "SELECT 1");
+    let report = profile.stop();
+    let probe = report.coverage.probes.iter().find(|probe| probe.name == "lifecycle").expect("the probe");
+    assert_eq!(probe.hooks, ["tp_btf/sched_process_fork", "tp_btf/sched_process_exit"]);
+    assert!(probe.reason.as_ref().is_some_and(|reason| reason.contains("background workers")), "{:?}", probe.reason);
+    assert_eq!(report.statements.count, 1);
+    assert_nothing_lost(&report);
+}
+
 /// Programs that do nothing are attached and see nothing.
 #[test]
 fn empty_programs_count_nothing() {

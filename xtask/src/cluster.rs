@@ -26,8 +26,8 @@ pub struct ClusterOptions {
     pub bin_dir: Option<PathBuf>,
     /// A root of its own for the server, in which `bin_dir` then is; clients are those of this machine.
     pub root: Option<PathBuf>,
-    /// The data directory of a stopped cluster, to be copied instead of made by `initdb`.
-    pub copy_of: Option<PathBuf>,
+    /// The data directory of a primary, stopped for the copy; `settings` say how to reach it.
+    pub standby_of: Option<PathBuf>,
     /// Also listen on localhost, not on the Unix socket alone.
     pub tcp: bool,
     /// With a self-signed certificate; implies `tcp`.
@@ -72,9 +72,10 @@ impl Cluster {
     }
 
     fn init(&self, options: &ClusterOptions) -> Result<()> {
-        if let Some(original) = &options.copy_of {
+        if let Some(primary) = &options.standby_of {
             let mut copy = self.as_owner_program(Path::new("cp"));
-            run(copy.arg("-a").arg(original).arg(&self.data))?;
+            run(copy.arg("-a").arg(primary).arg(&self.data))?;
+            fs::write(self.data.join("standby.signal"), "")?;
         } else {
             let mut initdb = self.as_owner("initdb")?;
             initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);

@@ -1,16 +1,21 @@
 //! Life and death of backends.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
 use pgstrobe_common::{
-    record::{Exit, Fork, Header, KIND_EXIT, KIND_FORK, STATEMENT_TERMINATED},
-    state::{BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL},
+    record::{
+        Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title,
+    },
+    state::{BACKEND_CUT, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL, LOST_RING_FULL},
 };
 
 use crate::{
     emit,
-    globals::{FRESH, enter, lost, now},
-    kernel::Task,
-    ledger, statement, targets,
+    globals::{FRESH, RING, enter, lost, now},
+    kernel::{self, Task},
+    ledger, postgres, statement, targets,
 };
 
 /// `(struct task_struct *parent, struct task_struct *child)`: a child of the postmaster is a backend from its first breath.
@@ -39,7 +44,37 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         lost(LOST_BACKENDS_FULL);
         return 0;
     }
-    emit::record(Fork { header: Header { kind: KIND_FORK, pid, ts_ns: now }, parent, _pad: 0 });
+    emit::record(Fork {
+        header: Header { kind: KIND_FORK, pid, ts_ns: now },
+        parent,
+        namespace_pid: child.namespace_pid(),
+    });
+    0
+}
+
+/// The process is about to end, and its memory is still there, which it need not be at `sched_process_exit`. Who served
+/// no client has not said who it is yet.
+#[tracepoint]
+pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
+    enter!(HIT_EXIT);
+    let Some((pid, b)) = targets::current() else { return 0 };
+    if b.flags & BACKEND_STARTING == 0 {
+        return 0;
+    }
+    let Some(mut entry) = RING.reserve::<Title>(0) else {
+        lost(LOST_RING_FULL);
+        return 0;
+    };
+    // SAFETY: every field is written; a title that cannot be read is empty.
+    unsafe {
+        let record = &mut *entry.as_mut_ptr();
+        record.header = Header { kind: KIND_TITLE, pid, ts_ns: now() };
+        record.backend_type = postgres::backend_type();
+        record._pad = 0;
+        let title: &mut [u8; TITLE_LEN] = &mut record.title;
+        postgres::string(kernel::current_title().unwrap_or(0), title);
+    }
+    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     0
 }
 
@@ -60,7 +95,9 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
             statement::forget(b, now);
         } else {
             let end = if b.sent_bytes != 0 { b.sent_ns } else { now };
-            statement::finish(pid, b, end, 0, STATEMENT_TERMINATED);
+            // One that was found running has no latency, however it ends.
+            let cut = if b.flags & BACKEND_CUT != 0 { STATEMENT_CUT } else { 0 };
+            statement::finish(pid, b, end, 0, STATEMENT_TERMINATED | cut);
         }
     }
     emit::flush(b);

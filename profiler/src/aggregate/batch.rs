@@ -55,7 +55,7 @@ mod tests {
 
     fn aggregate() -> Aggregate {
         let mut aggregate = Aggregate::new(15, PathBuf::new(), false);
-        aggregate.appear(PID);
+        aggregate.appear(PID, None);
         aggregate
     }
 

@@ -45,7 +45,7 @@ impl Aggregate {
             pid: backend.pid,
             role: identity.role.name().into(),
             leader: identity.leader,
-            namespace_pid: identity.namespace_pid,
+            namespace_pid: backend.namespace_pid,
             database: identity.database.clone(),
             user: identity.user.clone(),
             application_name: identity.application_name.clone(),

@@ -75,6 +75,7 @@ struct Class {
 /// One process of the cluster.
 struct Backend {
     pid: u32,
+    namespace_pid: Option<u32>,
     identity: Identity,
     owner: u32,
     class: Class,
@@ -138,15 +139,15 @@ impl Aggregate {
         }
     }
 
-    /// A process of the cluster exists.
-    pub fn appear(&mut self, pid: u32) {
-        if let Some(before) = self.live.insert(pid, Backend::new(pid)) {
+    /// A process of the cluster exists; in the server's own pid namespace it may have another number.
+    pub fn appear(&mut self, pid: u32, namespace_pid: Option<u32>) {
+        if let Some(before) = self.live.insert(pid, Backend { namespace_pid, ..Backend::new(pid) }) {
             // Its exit was not seen (a full ring buffer): the number is in use again.
             self.end(before);
         }
     }
 
-    /// Who a process is, as far as it is known now; unknown parts keep what was known.
+    /// Who a process is, as far as it is known now.
     pub fn identify(&mut self, pid: u32, identity: Identity) {
         let owner = self.owner(identity.database.clone(), identity.user.clone());
         if let Some(backend) = self.live.get_mut(&pid) {
@@ -347,6 +348,7 @@ impl Backend {
     fn new(pid: u32) -> Self {
         Self {
             pid,
+            namespace_pid: None,
             identity: Identity::of(Role::Unknown),
             owner: 0,
             class: Class::default(),

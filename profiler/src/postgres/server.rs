@@ -1,5 +1,7 @@
 //! One running server, ready to be profiled: where its variables are, which layout holds, and who its processes are.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use pgstrobe_common::{
     fields::{ABSENT, PgFields, PgSymbols},
     state::{Settings, Target},
@@ -47,6 +49,8 @@ pub struct Server {
     pub layout: Option<&'static Layout>,
     /// What was refused and why, for people.
     pub notes: Vec<String>,
+    /// Processes by their pid in the server's own namespace, as far as they were asked for.
+    host_pids: RefCell<HashMap<u32, u32>>,
 }
 
 impl Server {
@@ -58,7 +62,15 @@ impl Server {
         if symbols.debug_query_string == 0 {
             return Err(ServerError::NoQueryString);
         }
-        let mut this = Self { cluster, binary, symbols, fields: PgFields::UNRESOLVED, layout: None, notes: Vec::new() };
+        let mut this = Self {
+            cluster,
+            binary,
+            symbols,
+            fields: PgFields::UNRESOLVED,
+            layout: None,
+            notes: Vec::new(),
+            host_pids: RefCell::default(),
+        };
         this.verify(base);
         Ok(this)
     }
@@ -87,7 +99,7 @@ impl Server {
                 if status == 0 && (self.symbols.my_be_entry != 0 || pointer(self.symbols.my_proc) == 0) {
                     return None;
                 }
-                let identity = self.title_identity(pid);
+                let identity = backend::from_title(&title(pid), None);
                 Some((memory, inner, status, identity))
             })
             .collect();
@@ -182,16 +194,10 @@ impl Server {
 
     /// Who a live process is: by its memory where the layout holds, else by its title.
     pub fn identify(&self, pid: u32) -> Identity {
-        let mut identity = self.title_identity(pid);
-        let Ok(memory) = ProcessMemory::open(pid) else { return identity };
-        if self.symbols.my_backend_type != 0
-            && let Ok(value) = memory.read_u32(self.symbols.my_backend_type)
-            && let Some(role) = self.role(value)
-            // Parallel and logical workers share a type: the title knows better.
-            && (role != Role::BackgroundWorker || matches!(identity.role, Role::Unknown | Role::Postmaster))
-        {
-            identity.role = role;
-        }
+        let Ok(memory) = ProcessMemory::open(pid) else { return Identity::default() };
+        let variable = self.symbols.my_backend_type;
+        let backend_type = if variable == 0 { None } else { memory.read_u32(variable).ok() };
+        let mut identity = self.identity(&title(pid), backend_type.unwrap_or(u32::MAX));
         if !matches!(identity.role, Role::ClientBackend | Role::WalSender) {
             return identity;
         }
@@ -209,21 +215,44 @@ impl Server {
         identity
     }
 
-    fn title_identity(&self, pid: u32) -> Identity {
-        let mut title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        title.truncate(TITLE_MAX);
-        let mut identity = backend::from_title(&title, None);
-        identity.namespace_pid = self.namespace_pid(pid);
-        if identity.namespace_pid.is_some() {
-            identity.leader = identity.leader.and_then(|leader| cluster::host_pid(&self.cluster, leader));
-        }
-        identity
-    }
-
     /// A process's pid in the pid namespace of the server, if that is not this one.
     pub fn namespace_pid(&self, pid: u32) -> Option<u32> {
         let inside = self.cluster.namespace_pid != self.cluster.postmaster_pid;
         if inside { cluster::namespace_pid(pid) } else { None }
+    }
+
+    /// Who a child of the postmaster is by its title and the value of its `MyBackendType`; unknown while it has the
+    /// postmaster's title and no type, or one that says too little.
+    pub fn identity(&self, title: &[u8], backend_type: u32) -> Identity {
+        let mut identity = backend::from_title(title, None);
+        if identity.role == Role::Postmaster {
+            identity.role = Role::Unknown;
+        }
+        match self.role(backend_type) {
+            // Parallel and logical workers share it: the title, which every worker sets at its beginning, knows better.
+            None | Some(Role::BackgroundWorker) => {}
+            Some(role) => identity.role = role,
+        }
+        identity.leader = identity.leader.and_then(|own| self.host_pid(own));
+        identity
+    }
+
+    /// A process by its pid in the server's own namespace.
+    fn host_pid(&self, own: u32) -> Option<u32> {
+        if self.cluster.namespace_pid == self.cluster.postmaster_pid {
+            return Some(own);
+        }
+        let mut host_pids = self.host_pids.borrow_mut();
+        let known = host_pids.get(&own).copied();
+        if known.is_some_and(|pid| cluster::namespace_pid(pid) == Some(own)) {
+            return known;
+        }
+        let Some(pid) = cluster::host_pid(&self.cluster, own) else {
+            // It has ended since.
+            return known;
+        };
+        host_pids.insert(own, pid);
+        Some(pid)
     }
 
     /// Whether a client backend is still in authentication or start-up.
@@ -274,4 +303,11 @@ impl Server {
         let cut = text.len() + 1 >= max;
         Some((text, cut))
     }
+}
+
+/// What a process shows as its command line.
+fn title(pid: u32) -> Vec<u8> {
+    let mut title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    title.truncate(TITLE_MAX);
+    title
 }

@@ -4,6 +4,11 @@ use pgstrobe_common::state::{HIT_EXIT, HIT_FORK};
 
 use super::{Hook, Level, Point, Probe, Way};
 
+const FORK: Hook = Hook { program: "sched_process_fork", point: Point::TpBtf("sched_process_fork") };
+const EXIT: Hook = Hook { program: "sched_process_exit", point: Point::TpBtf("sched_process_exit") };
+const LAST_WORDS: Hook =
+    Hook { program: "sys_enter_exit_group", point: Point::Tracepoint("syscalls", "sys_enter_exit_group") };
+
 pub static PROBE: Probe = Probe {
     name: "lifecycle",
     help: "fork, start-up and exit of backends, so that the first statement of a connection counts",
@@ -11,14 +16,14 @@ pub static PROBE: Probe = Probe {
     unit: "count",
     labels: &["role"],
     essential: true,
-    ways: &[Way {
-        name: "tp_btf",
-        hooks: &[
-            Hook { program: "sched_process_fork", point: Point::TpBtf("sched_process_fork") },
-            Hook { program: "sched_process_exit", point: Point::TpBtf("sched_process_exit") },
-        ],
-        loses: "",
-    }],
+    ways: &[
+        Way { name: "named exit", hooks: &[FORK, EXIT, LAST_WORDS], loses: "" },
+        Way {
+            name: "exit",
+            hooks: &[FORK, EXIT],
+            loses: "background workers that live for less than a tenth of a second are not told apart",
+        },
+    ],
     without: "backends that connect during the profile are not seen",
     hit_kinds: &[HIT_FORK, HIT_EXIT],
 };

@@ -2,12 +2,12 @@
 
 use pgstrobe_common::record::{
     Batch, Exit, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT,
-    Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+    KIND_TITLE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title,
 };
 
 use super::Session;
 use crate::postgres::{
-    backend::{self, Identity, Role},
+    backend::{Identity, Role},
     server::Server,
 };
 
@@ -32,7 +32,7 @@ macro_rules! plain {
     })+};
 }
 
-plain!(Header, Statement, Batch, Fork, Ready, Exit, Text, Sync);
+plain!(Header, Statement, Batch, Fork, Ready, Title, Exit, Text, Sync);
 
 impl Session {
     /// Takes everything out of the ring buffer.
@@ -59,8 +59,9 @@ impl Session {
                     self.aggregate.text(text.class_key, flag(TEXT_QUERY_ID), body, flag(TEXT_CUT), flag(TEXT_FULL));
                 }
                 KIND_FORK => {
-                    let pid = record::<Fork>(bytes).header.pid;
-                    self.aggregate.appear(pid);
+                    let fork: Fork = record(bytes);
+                    let pid = fork.header.pid;
+                    self.aggregate.appear(pid, Some(fork.namespace_pid).filter(|inside| ![0, pid].contains(inside)));
                     self.unidentified.insert(pid);
                 }
                 KIND_READY => {
@@ -70,6 +71,14 @@ impl Session {
                     self.unidentified.remove(&pid);
                     self.aggregate.identify(pid, identity(&ready, &self.server));
                     self.aggregate.ready(pid, startup);
+                }
+                KIND_TITLE => {
+                    let title: Title = record(bytes);
+                    let pid = title.header.pid;
+                    let identity = self.server.identity(&title.title, title.backend_type);
+                    if identity.role != Role::Unknown && self.unidentified.remove(&pid) {
+                        self.aggregate.identify(pid, identity);
+                    }
                 }
                 KIND_EXIT => {
                     let exit: Exit = record(bytes);
@@ -89,10 +98,7 @@ impl Session {
 
 /// Who a backend said it is when it became ready.
 fn identity(ready: &Ready, server: &Server) -> Identity {
-    let mut identity = backend::from_title(&ready.title, None);
-    if let Some(role) = server.role(ready.backend_type) {
-        identity.role = role;
-    }
+    let mut identity = server.identity(&ready.title, ready.backend_type);
     let name = |bytes: &[u8]| {
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned()).filter(|name| !name.is_empty())
@@ -100,6 +106,5 @@ fn identity(ready: &Ready, server: &Server) -> Identity {
     identity.database = name(&ready.database_name).or(identity.database);
     identity.user = name(&ready.user_name).or(identity.user);
     identity.application_name = name(&ready.application_name);
-    identity.namespace_pid = server.namespace_pid(ready.header.pid);
     identity
 }

@@ -213,6 +213,9 @@ impl Session {
             let mut identity = self.server.identify(pid);
             if pid == postmaster {
                 identity = Identity::of(Role::Postmaster);
+            } else if identity.role == Role::Unknown {
+                // In its first moments: the next look will tell.
+                self.unidentified.insert(pid);
             }
             let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
             let now = monotonic_ns();
@@ -241,7 +244,7 @@ impl Session {
                 self.backends.leave(pid);
                 continue;
             }
-            self.aggregate.appear(pid);
+            self.aggregate.appear(pid, self.server.namespace_pid(pid));
             self.aggregate.identify(pid, identity);
         }
     }
@@ -257,7 +260,7 @@ impl Session {
     fn identify_new(&mut self) {
         for pid in std::mem::take(&mut self.unidentified) {
             let identity = self.server.identify(pid);
-            if identity.role == Role::Unknown || identity.role == Role::Postmaster {
+            if identity.role == Role::Unknown {
                 // Still on its way from the postmaster's image; its exit or the next look will tell.
                 if Path::new(&format!("/proc/{pid}")).exists() {
                     self.unidentified.insert(pid);

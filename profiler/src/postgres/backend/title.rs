@@ -14,8 +14,6 @@ pub struct Identity {
     pub role: Role,
     /// Pid of the leader of a parallel worker; in a title, as the server's own pid namespace counts.
     pub leader: Option<u32>,
-    /// Its pid in the server's own pid namespace, where that is another one. Never in a title.
-    pub namespace_pid: Option<u32>,
     pub database: Option<String>,
     pub user: Option<String>,
     /// Never in a title: for callers who read it from memory.
