@@ -2,7 +2,11 @@
 
 use std::io::Write;
 
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
 use super::model::{Report, SCHEMA};
+use super::text::format::is_harmful;
 
 /// Why a JSON text is not a report.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +22,64 @@ pub enum JsonError {
 /// # Errors
 /// Those of the writer.
 pub fn to_writer(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless(PrettyFormatter::new()));
+    report.serialize(&mut serializer).map_err(std::io::Error::from)?;
     out.write_all(b"\n")
+}
+
+/// JSON may go to a terminal too. serde_json escapes the control characters of ASCII but DEL; this escapes all others,
+/// and characters that hide or turn text around. A reader gets the same text.
+struct Harmless(PrettyFormatter<'static>);
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> std::io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_harmful) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            let Some(harmful) = rest[at..].chars().next() else { break };
+            for unit in harmful.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + harmful.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.end_array(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_array_value(out, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.end_array_value(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        self.0.begin_object_key(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        self.0.end_object_value(out)
+    }
 }
 
 /// Reads a report.
@@ -51,6 +111,22 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("}\n"));
         assert_eq!(from_str(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn nothing_in_it_harms_a_terminal() {
+        let mut report = crate::report::fixture::busy();
+        report.queries[0].query = "x\x1b[2J\u{7f}\u{9b}31m\u{202e}\"\\\n\u{e0041}é日".into();
+        let mut out = Vec::new();
+        to_writer(&report, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.chars().any(|c| c != '\n' && is_harmful(c)));
+        assert!(text.contains("\\u007f\\u009b31m\\u202e") && text.contains("\\udb40\\udc41é日"));
+        assert_eq!(from_str(&text).unwrap(), report);
+        let plain = crate::report::fixture::busy();
+        let mut out = Vec::new();
+        to_writer(&plain, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), serde_json::to_string_pretty(&plain).unwrap() + "\n");
     }
 
     #[test]

@@ -109,11 +109,16 @@ pub fn clean(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_unicode()),
+            c if is_harmful(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// What a terminal acts on, or a reader does not see.
+pub(crate) fn is_harmful(c: char) -> bool {
+    c.is_control() || is_invisible(c)
 }
 
 fn is_invisible(c: char) -> bool {
