@@ -1,8 +1,9 @@
-//! The project's tasks: `cargo xtask setup | demo | test | bench | codegen`.
+//! The project's tasks: `cargo xtask setup | demo | test | bench | codegen | support`.
 
 mod bench;
 mod codegen;
 mod demo;
+mod support;
 mod test;
 mod toolchain;
 
@@ -25,6 +26,8 @@ enum Task {
     Test(test::TestArgs),
     /// Measure what profiling costs
     Bench(bench::BenchArgs),
+    /// Write the support table of the README from what the last `cargo xtask test` saw
+    Support(support::SupportArgs),
     /// Generate the tables of what Postgres looks like, from each major version itself
     Codegen {
         /// Only compare them with what is committed
@@ -42,6 +45,7 @@ fn main() -> std::process::ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Support(args) => support::run(&args),
         Task::Codegen { check } => codegen::run(check),
     });
     match done {
