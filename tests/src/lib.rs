@@ -6,11 +6,13 @@
 
 mod bpf;
 mod load;
+mod notes;
 mod profile;
 mod witness;
 
 pub use bpf::BpfObjects;
 pub use load::{Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use notes::{note, note_hooks};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
 pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};

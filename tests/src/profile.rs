@@ -72,9 +72,14 @@ pub struct Profile {
 impl Profile {
     /// Returns once every hook is attached.
     pub fn start(cluster: &Cluster, args: &[&str]) -> Self {
+        Self::start_by(pgstrobe(), cluster, args)
+    }
+
+    /// The same by a command that becomes pgstrobe.
+    pub fn start_by(mut command: Command, cluster: &Cluster, args: &[&str]) -> Self {
         let (json, text) = (cluster.dir.join("report.json"), cluster.dir.join("report.txt"));
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
-        let mut command = pgstrobe();
+        command.stdin(Stdio::null());
         command.args(["report", "--pid", &cluster.pid().to_string(), "-o"]).arg(&json).arg("-o").arg(&text).args(args);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let begun = Instant::now();
