@@ -1,4 +1,4 @@
-//! The project's tasks: `cargo xtask setup | demo | test | bench | codegen`.
+//! The project's tasks: `cargo xtask setup | demo | test | vm | bench | codegen`.
 
 mod bench;
 mod codegen;
@@ -6,6 +6,7 @@ mod demo;
 mod packages;
 mod test;
 mod toolchain;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every check: format, lints, unit tests, live tests
     Test(test::TestArgs),
+    /// Run the short tests on other kernels, in virtual machines
+    Vm(vm::VmArgs),
     /// Measure what profiling costs
     Bench(bench::BenchArgs),
     /// Generate the tables of what Postgres looks like, from each major version itself
@@ -42,6 +45,7 @@ fn main() -> std::process::ExitCode {
         Task::Setup => toolchain::setup(toolchain::For::Test),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Codegen { check } => codegen::run(check),
     });

