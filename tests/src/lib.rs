@@ -52,7 +52,8 @@ macro_rules! skip {
     }};
 }
 
-pub fn note_skip(test: &str, reason: &str) {
+pub fn note_skip(file: &str, reason: &str) {
+    let test = format!("{file}::{}", notes::test_name());
     eprintln!("SKIPPED {test}: {reason}");
     let Some(path) = std::env::var_os("PGSTROBE_SKIPS") else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);

@@ -9,9 +9,7 @@ use crate::Report;
 /// A line of JSON in the file of `PGSTROBE_NOTES`, when there is one.
 pub fn note(kind: &str, value: impl serde::Serialize) {
     let Some(path) = std::env::var_os("PGSTROBE_NOTES") else { return };
-    // libtest names the thread of a test after it.
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let line = json!({ "test": test, "kind": kind, "value": value });
+    let line = json!({ "test": test_name(), "kind": kind, "value": value });
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     file.and_then(|mut file| writeln!(file, "{line}")).expect("the file of PGSTROBE_NOTES");
 }
@@ -22,4 +20,9 @@ pub fn note_hooks(report: &Report) {
     let hooks: serde_json::Map<_, _> =
         probes.map(|probe| (probe.name.clone(), json!({ "hooks": probe.hooks, "reason": probe.reason }))).collect();
     note("hooks", hooks);
+}
+
+/// libtest names the thread of a test after it.
+pub fn test_name() -> String {
+    std::thread::current().name().unwrap_or("?").to_owned()
 }

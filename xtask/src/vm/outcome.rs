@@ -202,7 +202,7 @@ test statements ... ok
 test way_tp_btf ... ok
 test result: ok. 2 passed; 0 failed
 @@ended 0
-@@skip short: way_tp_btf: no such tracepoint
+@@skip short::way_tp_btf: tp_btf: no such tracepoint
 @@note {\"test\":\"statements\",\"kind\":\"hooks\",\"value\":{\"statement\":{\"hooks\":[\"fexit/sock_recvmsg\"]}}}
 @@off";
 
