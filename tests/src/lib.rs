@@ -7,6 +7,7 @@
 mod bpf;
 mod client;
 mod load;
+mod notes;
 mod processes;
 mod profile;
 mod support;
@@ -17,6 +18,7 @@ mod witness;
 pub use bpf::BpfObjects;
 pub use client::patient_client;
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use notes::{note, note_hooks};
 pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
 pub use support::Support;
@@ -61,7 +63,8 @@ macro_rules! skip {
     }};
 }
 
-pub fn note_skip(test: &str, reason: &str) {
+pub fn note_skip(file: &str, reason: &str) {
+    let test = format!("{file}::{}", notes::test_name());
     eprintln!("SKIPPED {test}: {reason}");
     let Some(path) = std::env::var_os("PGSTROBE_SKIPS") else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);

@@ -72,15 +72,20 @@ pub struct Profile {
 impl Profile {
     /// Returns once every hook is attached.
     pub fn start(cluster: &Cluster, args: &[&str]) -> Self {
+        Self::start_by(pgstrobe(), cluster, args)
+    }
+
+    /// The same by a command that becomes pgstrobe.
+    pub fn start_by(command: Command, cluster: &Cluster, args: &[&str]) -> Self {
         let pid = cluster.pid().to_string();
-        Self::of(&[&["--pid", &pid], args].concat(), &cluster.dir, cluster.log_path())
+        Self::of(command, &[&["--pid", &pid], args].concat(), &cluster.dir, cluster.log_path())
     }
 
     /// Of a server that the arguments choose; reports go into `dir`.
-    pub fn of(args: &[&str], dir: &Path, server_log: PathBuf) -> Self {
+    pub fn of(mut command: Command, args: &[&str], dir: &Path, server_log: PathBuf) -> Self {
         let (json, text) = (dir.join("report.json"), dir.join("report.txt"));
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
-        let mut command = pgstrobe();
+        command.stdin(Stdio::null());
         command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let begun = Instant::now();

@@ -131,7 +131,12 @@ fn every_namespace_and_a_replaced_binary() {
 
     let data = Path::new("/tmp/container/data");
     let choice = ["--data-directory", data.to_str().expect("path")];
-    let profile = Profile::of(&choice, container.layers.dir.path(), container.path(&data.with_file_name("server.log")));
+    let profile = Profile::of(
+        pgstrobe(),
+        &choice,
+        container.layers.dir.path(),
+        container.path(&data.with_file_name("server.log")),
+    );
     fs::write(container.layers.root().join("tmp/container/go"), "").expect("go");
     container.wait_for("done");
     let report = profile.stop();

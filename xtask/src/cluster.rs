@@ -18,6 +18,13 @@ use crate::root::{Root, in_pid_namespace};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// Names a data directory to copy instead of running `initdb`, where that takes too long. It belongs to the user that
+/// the server is to run as.
+pub const TEMPLATE: &str = "PGSTROBE_DATA_TEMPLATE";
+
+/// How a data directory is made.
+pub const INITDB: [&str; 5] = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"];
+
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
     /// Lines of `postgresql.conf`, such as `fsync = on`.
@@ -76,10 +83,11 @@ impl Cluster {
             let mut copy = self.as_owner_program(Path::new("cp"));
             run(copy.arg("-a").arg(primary).arg(&self.data))?;
             fs::write(self.data.join("standby.signal"), "")?;
+        } else if let Some(template) = std::env::var_os(TEMPLATE) {
+            run(Command::new("cp").arg("-a").arg(template).arg(&self.data))?;
         } else {
             let mut initdb = self.as_owner("initdb")?;
-            initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"]);
-            run(initdb.arg(self.inside(&self.data)))?;
+            run(initdb.args(INITDB).arg("-D").arg(self.inside(&self.data)))?;
         }
         let tcp = options.tcp || options.tls;
         let mut conf = vec![
@@ -231,6 +239,28 @@ impl Drop for Cluster {
             server.wait(Duration::from_secs(10));
         }
     }
+}
+
+/// A data directory that no server runs on, gone on drop.
+pub struct DataTemplate {
+    pub data: PathBuf,
+    _temp: tempfile::TempDir,
+}
+
+/// Makes one with the `initdb` in `bin`, for [`TEMPLATE`].
+pub fn data_template(bin: &Path) -> Result<DataTemplate> {
+    let temp = tempfile::Builder::new().prefix("pgstrobe-template-").tempdir_in(real_temp_dir())?;
+    let data = temp.path().join("data");
+    let mut initdb = Command::new(bin.join("initdb"));
+    if is_root() {
+        let (uid, gid) = unprivileged_user()?;
+        chown(temp.path(), Some(uid), Some(gid))?;
+        initdb.uid(uid).gid(gid);
+    }
+    initdb.current_dir(temp.path()).env_remove("PGDATA").envs([("LC_ALL", "C"), ("TZ", "UTC")]);
+    // Small, because it is copied for every cluster.
+    run(initdb.args(INITDB).arg("--wal-segsize=1").arg("-D").arg(&data))?;
+    Ok(DataTemplate { data, _temp: temp })
 }
 
 /// Runs a command to its end; its output goes into the error when it fails.

@@ -1,4 +1,4 @@
-//! The project's tasks: `cargo xtask setup | demo | test | bench | codegen | support`.
+//! The project's tasks: `cargo xtask setup | demo | test | vm | bench | codegen | support`.
 
 mod bench;
 mod codegen;
@@ -6,6 +6,7 @@ mod demo;
 mod support;
 mod test;
 mod toolchain;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -24,6 +25,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every check: format, lints, unit tests, live tests
     Test(test::TestArgs),
+    /// Run the short tests on other kernels, in virtual machines
+    Vm(vm::VmArgs),
     /// Measure what profiling costs
     Bench(bench::BenchArgs),
     /// Write the support table of the README from what the last `cargo xtask test` saw
@@ -44,6 +47,7 @@ fn main() -> std::process::ExitCode {
         Task::Setup => toolchain::setup(toolchain::For::Test),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Support(args) => support::run(&args),
         Task::Codegen { check } => codegen::run(check),

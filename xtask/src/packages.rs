@@ -149,6 +149,13 @@ fn apt_download(pin: &Pin, suite: &str, into: &Path) -> Result<String> {
     Ok(version)
 }
 
+/// The packages that a suite's package depends on.
+pub fn dependencies(suite: &str, package: &str) -> Result<Vec<String>> {
+    let text = run(Apt::of(suite)?.command("apt-cache").args(["depends", "--important", package]))?;
+    let names = text.lines().filter_map(|line| line.trim().trim_start_matches('|').strip_prefix("Depends: "));
+    Ok(names.map(str::to_owned).collect())
+}
+
 /// A private apt state for one suite.
 struct Apt {
     root: PathBuf,

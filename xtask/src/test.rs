@@ -15,7 +15,7 @@ use crate::toolchain::{self, For};
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Leave out the live tests
+    /// Leave out the live tests and the virtual machines
     #[arg(long)]
     quick: bool,
     /// Only the tests whose name holds this; format and lints are left out
@@ -50,6 +50,10 @@ pub fn run(args: &TestArgs) -> Result<()> {
     }
     step("unit", &mut || unit(args));
     step("live", &mut || live(args));
+    if args.filter.is_none() {
+        step("kernels", &mut || kernels(args));
+        step("support table", &mut || support(args));
+    }
 
     eprintln!();
     let summary: Vec<String> = steps.iter().map(|(name, outcome)| format!("{name} {}", describe(outcome))).collect();
@@ -109,6 +113,29 @@ fn live(args: &TestArgs) -> Result<Outcome> {
     command.args(["--test-threads=1"]).args(&args.filter);
     command.env("PGSTROBE_BIN", binary).env("PGSTROBE_SKIPS", &skips);
     tests(&mut command, Some(&skips))
+}
+
+/// The short tests on other kernels.
+fn kernels(args: &TestArgs) -> Result<Outcome> {
+    if args.quick {
+        return Ok(Outcome::Skipped("--quick".into()));
+    }
+    if let Some(reason) = crate::vm::impossible() {
+        return Ok(Outcome::Skipped(reason));
+    }
+    let (summary, good) = crate::vm::step()?;
+    Ok(if good { Outcome::Passed(summary) } else { Outcome::Failed(summary) })
+}
+
+/// What the README says of kernels and servers is what was just seen.
+fn support(args: &TestArgs) -> Result<Outcome> {
+    if args.quick {
+        return Ok(Outcome::Skipped("--quick".into()));
+    }
+    match crate::support::table()? {
+        Some(table) => crate::support::compare(&table).map(|()| Outcome::Passed("ok".into())),
+        None => Ok(Outcome::Skipped("a part of the matrix did not run".into())),
+    }
 }
 
 /// Runs cargo's tests with the output let through, and adds up what the harness says.

@@ -42,6 +42,8 @@ const TEST: &[Need] = &[
     Need { what: "bpftrace", packages: &["bpftrace"], optional: true, present: || in_path("bpftrace") },
     Need { what: "strace", packages: &["strace"], optional: true, present: || in_path("strace") },
     Need { what: "openssl", packages: &["openssl"], optional: true, present: || in_path("openssl") },
+    Need { what: "qemu", packages: &["qemu-system-x86"], optional: true, present: || in_path("qemu-system-x86_64") },
+    Need { what: "busybox", packages: &["busybox-static"], optional: true, present: || in_path("busybox") },
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

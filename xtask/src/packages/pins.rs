@@ -51,4 +51,17 @@ pins! {
         "d2ce1ddffafa783f9acda4c92c86fc21e8288bff3782d739294f14fa797d7886";
     DEBIAN_18: Source::Deb { suite: "sid" }, "postgresql-18", "18.6-3",
         "606c4d9b24ad721c4c8d297e7f52269743004cb556efc79c41042e40d8f631aa";
+
+    /// Kernels, of the flavour for virtual machines.
+    KERNEL_BULLSEYE: Source::Deb { suite: "bullseye" }, "linux-image-5.10.0-32-cloud-amd64", "5.10.223-1",
+        "fb4a1229952d892138532c1d9f40a7fd0bd408e4dcf969c12e4524b6a89fdcb8";
+    KERNEL_BOOKWORM: Source::Deb { suite: "bookworm" }, "linux-image-6.1.0-50-cloud-amd64", "6.1.176-1",
+        "efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791";
+    KERNEL_TRIXIE: Source::Deb { suite: "trixie" }, "linux-image-6.12.107+deb13-cloud-amd64", "6.12.107-1",
+        "04434ff520f860423eafe4203d986a35682ce73c2f71baa39e988ca0da93ac91";
+    /// The image without modules, and the modules.
+    KERNEL_SID: Source::Deb { suite: "sid" }, "linux-binary-7.2.13+deb14-cloud-amd64", "7.2.13-1",
+        "03e41f1c34c16583462f029e81944a85ebcdb78098c258dedfa1cfdd680a27f8";
+    KERNEL_SID_MODULES: Source::Deb { suite: "sid" }, "linux-modules-7.2.13+deb14-cloud-amd64", "7.2.13-1",
+        "97d79546041e3fdfb44dccff180938894d1bf8eb298f091f88539c1b37080bef";
 }

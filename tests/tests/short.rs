@@ -1,0 +1,184 @@
+//! The short form of what must hold on every kernel and every build: counts, syncs, ledgers, fallbacks, nothing left.
+//!
+//! `cargo xtask vm` runs this file alone inside virtual machines, ten to twenty times slower than here: little load.
+
+use std::time::{Duration, Instant};
+
+use pgstrobe_tests::*;
+
+/// The protocols, with an operator for a class of statements of their own, and clients × statements each.
+const MODES: [(&str, char); 3] = [("simple", '+'), ("extended", '-'), ("prepared", '*')];
+const CLIENTS: u64 = 2;
+const EACH: u64 = 500;
+
+/// 1,000 statements in each protocol under one profile: attaching is what takes longest on a slow machine.
+fn load(cluster: &Cluster, profile: Profile) -> Report {
+    for (mode, operator) in MODES {
+        let script = format!("\\set n random(1, 1000)\nSELECT :n::int {operator} 1;\n");
+        let run = Pgbench::new(cluster, CLIENTS, EACH).script(&script).args(&["-M", mode]).run();
+        assert_eq!(run.transactions, CLIENTS * EACH);
+    }
+    profile.stop()
+}
+
+fn assert_exact(report: &Report) {
+    let mut all = 0;
+    for (mode, operator) in MODES {
+        // pgbench prepares each command of its script once per connection, in an exchange of its own.
+        let parses = if mode == "prepared" { CLIENTS } else { 0 };
+        assert_eq!(calls(report, &format!("{operator} $")), CLIENTS * EACH + parses, "{mode}");
+        all += CLIENTS * EACH + parses;
+    }
+    assert_eq!((report.statements.count, report.statements.errors), (all, 0));
+    assert_ledgers_sum(report);
+    assert_nothing_lost(report);
+    note_hooks(report);
+}
+
+fn assert_ledgers_sum(report: &Report) {
+    let of_backends = report.backends.iter().flat_map(|backend| [&backend.ledger, &backend.outside]);
+    let of_queries = report.queries.iter().map(|query| &query.ledger);
+    for ledger in of_backends.chain(of_queries).chain([&report.statements.ledger]) {
+        assert_eq!(ledger.parts.iter().map(|part| part.ns).sum::<u64>(), ledger.wall_ns, "{ledger:?}");
+    }
+    assert!(report.statements.ledger.wall_ns > 0);
+}
+
+#[test]
+fn statements() {
+    let cluster = quiet_cluster();
+    assert_exact(&load(&cluster, Profile::start(&cluster, &[])));
+}
+
+#[test]
+fn statements_by_entry() {
+    let cluster = quiet_cluster();
+    let report = load(&cluster, Profile::start(&cluster, &["--boundary", "uprobe"]));
+    assert_exact(&report);
+    assert_eq!(report.clusters[0].boundary, "uprobe");
+}
+
+/// Whether the kernel has a tracepoint, asked of tracefs in a mount namespace that ends with the question.
+fn has_tracepoint(name: &str) -> bool {
+    let mount = "test -d /sys/kernel/tracing/events || mount -t tracefs tracefs /sys/kernel/tracing";
+    let test = format!("{mount}; test -d /sys/kernel/tracing/events/{name}");
+    std::process::Command::new("unshare").args(["-m", "sh", "-c", &test]).status().expect("unshare").success()
+}
+
+/// Every way of the probe of statements counts the same, where the kernel has it; where not, the reason is the right one.
+fn by_way(way: &str, first_hook: &str, excuse: impl Fn(&str) -> bool) {
+    let cluster = quiet_cluster();
+    let report = load(&cluster, Profile::start(&cluster, &["--only-way", way]));
+    let probe = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
+    if !probe.attached {
+        let reason = probe.reason.as_deref().expect("a reason");
+        assert!(excuse(reason) && report.statements.count == 0, "{way} is not attached: {reason}");
+        skip!("{way}: {}", reason.split("; without it").next().unwrap_or_default());
+    }
+    assert!(probe.hooks[0].starts_with(first_hook), "{:?}", probe.hooks);
+    assert_exact(&report);
+}
+
+#[test]
+fn way_tp_btf() {
+    by_way("tp_btf", "tp_btf/sock_recv_length", |reason| {
+        reason.contains("no such tracepoint") && !has_tracepoint("sock/sock_recv_length")
+    });
+}
+
+/// Kernels without function tracing refuse a trampoline to every program; `cargo xtask vm` asserts that no other does.
+#[test]
+fn way_fexit() {
+    by_way("fexit", "fexit/sock_recvmsg", |reason| reason.contains("fexit/sock_recvmsg: "));
+}
+
+#[test]
+fn way_syscall() {
+    by_way("syscall", "tracepoint/syscalls/", |_| false);
+}
+
+/// A commit's sync has its backend and its file, and a wait is where it belongs.
+#[test]
+fn commits_and_sleeps() {
+    let cluster = quiet_cluster();
+    psql(&cluster, "CREATE TABLE t (a int)");
+    let profile = Profile::start(&cluster, &[]);
+    let run = Pgbench::new(&cluster, 1, 50).script("INSERT INTO t VALUES (1);\n").run();
+    psql(&cluster, "SELECT pg_sleep(0.5)");
+    note("attached after ms", profile.attach_time.as_millis() as u64);
+    let report = profile.stop();
+    assert_eq!((run.transactions, report.statements.count), (50, 51));
+    let commits: Vec<_> = report.fsync.by.iter().filter(|row| row.role == "client backend").collect();
+    assert!(commits.iter().all(|row| row.file_kind == "wal" && row.file.starts_with("pg_wal/0")), "{commits:?}");
+    assert_eq!(commits.iter().map(|row| row.count).sum::<u64>(), 50, "{commits:?}");
+    assert_eq!(report.fsync.errors, 0);
+
+    let sleep = queries(&report, "pg_sleep")[0];
+    let parts = sleep.ledger.parts.iter().filter(|part| part.wait_event.as_deref() == Some("PgSleep"));
+    let slept: u64 = parts.map(|part| part.ns).sum();
+    // The timer of a slow machine fires late, never early.
+    assert!(slept > 490_000_000 && slept <= sleep.ledger.wall_ns, "{slept}");
+    assert_ledgers_sum(&report);
+    assert_nothing_lost(&report);
+}
+
+#[test]
+fn doctor_names_the_cluster() {
+    let cluster = quiet_cluster();
+    let done = refused(pgstrobe().arg("doctor"));
+    assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+    for part in [&cluster.pid().to_string(), &cluster.port.to_string(), &cluster.data.display().to_string()] {
+        assert!(done.stdout.contains(part), "{part}: {}", done.stdout);
+    }
+    note("doctor", &done.stdout);
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let cluster = quiet_cluster();
+    for killed in [false, true] {
+        let before = BpfObjects::now();
+        let profile = Profile::start(&cluster, &[]);
+        let own = BpfObjects::now().since(&before);
+        assert!(own.count("program") > 0 && own.count("map") > 0, "{own:?}");
+        match killed {
+            true => drop(profile.kill()),
+            false => drop(profile.stop()),
+        }
+        // The kernel frees programs after a grace period.
+        let end = Instant::now() + Duration::from_secs(20);
+        while !BpfObjects::now().both(&own).is_empty() {
+            assert!(Instant::now() < end, "left behind: {:?}", BpfObjects::now().both(&own));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// pgstrobe in a mount namespace of its own, in which the kernel does not show its types.
+#[test]
+fn without_type_information() {
+    let cluster = quiet_cluster();
+    let (types, nothing) = (cluster.dir.join("vmlinux"), cluster.dir.join("nothing"));
+    std::fs::copy("/sys/kernel/btf/vmlinux", &types).expect("the kernel's types");
+    std::fs::create_dir(&nothing).expect("an empty directory");
+    let hidden = || {
+        let mut command = std::process::Command::new("unshare");
+        let script = format!("mount --bind {} /sys/kernel/btf && exec \"$0\" \"$@\"", nothing.display());
+        command.args(["-m", "sh", "-c", &script]).arg(pgstrobe().get_program());
+        command
+    };
+    let pid = cluster.pid().to_string();
+    let refusal = refused(hidden().args(["report", "-d", "1", "--pid", &pid]));
+    assert_eq!(refusal.code, Some(4), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("--btf FILE"), "{}", refusal.stderr);
+    let doctor = refused(hidden().arg("doctor"));
+    assert_eq!(doctor.code, Some(4), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("--btf FILE"), "{}", doctor.stdout);
+
+    let types = types.display().to_string();
+    let profile = Profile::start_by(hidden(), &cluster, &["--btf", &types]);
+    psql(&cluster, "SELECT 1");
+    let report = profile.stop();
+    assert_eq!((report.statements.count, report.host.btf), (1, false));
+    assert_nothing_lost(&report);
+}

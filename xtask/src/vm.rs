@@ -1,0 +1,187 @@
+//! `cargo xtask vm`: the short form of the live tests on other kernels, each in a virtual machine of its own.
+//!
+//! The tests are the ones of `tests/tests/short.rs`, compiled here and run inside. Nothing is emulated but the machine:
+//! kernels are Debian's, the server is the one of this host.
+
+mod cpio;
+mod image;
+mod kernels;
+mod machine;
+mod outcome;
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use xtask::children::watch_interrupts;
+
+use crate::{
+    demo::{build_release, cargo, target_dir},
+    toolchain::{self, For, in_path},
+};
+use kernels::{KERNELS, Kernel};
+use outcome::Outcome;
+
+/// Far beyond what a run takes, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
+#[derive(Args)]
+pub struct VmArgs {
+    /// Kernels: 5.10, 6.1, 6.12, sid; all of them when none is named
+    versions: Vec<String>,
+    /// Only the tests whose name holds this
+    #[arg(long)]
+    test: Option<String>,
+}
+
+/// What came of all kernels asked for.
+pub struct Matrix {
+    outcomes: Vec<Outcome>,
+    /// Kernels that could not be had, with the reason.
+    missing: Vec<String>,
+    verdict: Result<()>,
+}
+
+pub fn run(args: &VmArgs) -> Result<()> {
+    toolchain::setup(For::Test)?;
+    if let Some(reason) = impossible() {
+        anyhow::bail!("{reason}");
+    }
+    watch_interrupts();
+    let matrix = matrix(args)?;
+    for missing in &matrix.missing {
+        println!("kernel {missing}");
+    }
+    matrix.verdict?;
+    ensure!(matrix.missing.is_empty(), "not every kernel could be had");
+    Ok(())
+}
+
+/// All kernels, as a step of the tests: what to say, and whether it is good. An error where there is nothing to run.
+pub fn step() -> Result<(String, bool)> {
+    let matrix = matrix(&VmArgs { versions: Vec::new(), test: None })?;
+    ensure!(!matrix.outcomes.is_empty(), "no kernel: {}", matrix.missing.join("; "));
+    let of_kernels = matrix.outcomes.iter().map(|outcome| format!("{}: {}", outcome.kernel, outcome.summary()));
+    let of_missing = matrix.missing.iter().map(|reason| format!("skipped {reason}"));
+    let mut summary: Vec<String> = of_kernels.chain(of_missing).collect();
+    if let Err(error) = &matrix.verdict {
+        summary.push(format!("{error:#}"));
+    }
+    Ok((summary.join("; "), matrix.verdict.is_ok()))
+}
+
+/// Why no virtual machine can be run here.
+pub fn impossible() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("the kernels are for x86-64".into());
+    }
+    let missing: Vec<&str> = [machine::QEMU, "busybox"].into_iter().filter(|program| !in_path(program)).collect();
+    (!missing.is_empty()).then(|| format!("{} is not installed", missing.join(" and ")))
+}
+
+fn matrix(args: &VmArgs) -> Result<Matrix> {
+    for version in &args.versions {
+        ensure!(KERNELS.iter().any(|kernel| kernel.name == version), "no kernel {version}: see --help");
+    }
+    let pgstrobe = build_release()?;
+    let tests = build_tests()?;
+    let dir = target_dir().join("vm");
+    fs::create_dir_all(&dir)?;
+    let shared = dir.join("shared.cpio");
+    image::write_shared(&shared, &pgstrobe, &tests)?;
+
+    let wanted = KERNELS
+        .iter()
+        .filter(|kernel| args.versions.is_empty() || args.versions.iter().any(|version| version == kernel.name));
+    let (mut outcomes, mut missing) = (Vec::new(), Vec::new());
+    for kernel in wanted {
+        match kernel.files() {
+            Ok(files) => outcomes.push(run_kernel(kernel, &files, &dir, &shared, args.test.as_deref())?),
+            Err(error) => missing.push(format!("{}: {error:#}", kernel.name)),
+        }
+    }
+    let _ = fs::remove_file(&shared);
+    println!();
+    outcomes.iter().for_each(Outcome::print);
+    let all = args.test.is_none() && outcomes.len() == KERNELS.len();
+    if args.test.is_none() {
+        record(&outcomes)?;
+    }
+    let failed: Vec<&str> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.failures().is_empty())
+        .map(|outcome| outcome.kernel.as_str())
+        .collect();
+    let verdict = match failed.is_empty() {
+        false => Err(anyhow::anyhow!("failed on {}", failed.join(", "))),
+        true if all => outcome::check_matrix(&outcomes),
+        true => Ok(()),
+    };
+    Ok(Matrix { outcomes, missing, verdict })
+}
+
+fn run_kernel(
+    kernel: &Kernel,
+    files: &kernels::Files,
+    dir: &Path,
+    shared: &Path,
+    filter: Option<&str>,
+) -> Result<Outcome> {
+    let initrd = dir.join(format!("{}.cpio", kernel.name));
+    fs::copy(shared, &initrd)?;
+    fs::OpenOptions::new().append(true).open(&initrd)?.write_all(&image::own(&files.disk_module, filter)?)?;
+    let log = dir.join(format!("{}.log", kernel.name));
+    eprintln!("vm {}: the serial line goes to {}", kernel.name, log.display());
+    let mut last = Duration::ZERO;
+    let mut failing = false;
+    let ended = machine::run(&files.image, &initrd, &log, LIMIT, &mut |line, at| {
+        // The first lines after the tests are the pictures of those that failed.
+        failing |= line == "failures:";
+        let shown = line.starts_with("test ") || line.starts_with("@@booted") || line.starts_with("@@failed");
+        if shown || failing && !line.starts_with("@@note") {
+            let took = at.saturating_sub(last).as_secs_f32();
+            eprintln!("vm {} [{:5.1} s, +{took:.1}]: {line}", kernel.name, at.as_secs_f32());
+            last = at;
+        }
+    })?;
+    let _ = fs::remove_file(&initrd);
+    Ok(Outcome::read(kernel.name, &ended))
+}
+
+/// The compiled tests.
+fn build_tests() -> Result<PathBuf> {
+    let begun = Instant::now();
+    let mut command = cargo();
+    command.args(["test", "--release", "--package", "pgstrobe-tests", "--test", "short", "--no-run"]);
+    command.arg("--message-format=json").stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "the tests do not compile");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let path = messages
+        .filter(|message| message["target"]["name"] == "short")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    eprintln!("vm: the tests are built ({:.0} s)", begun.elapsed().as_secs_f32());
+    path.context("cargo names no executable of the tests")
+}
+
+/// For tables: target/support/kernels.json. Kernels that were not run this time keep what was seen before.
+fn record(outcomes: &[Outcome]) -> Result<()> {
+    let path = target_dir().join("support/kernels.json");
+    let before: Value = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let entry = |kernel: &Kernel| {
+        let now = outcomes.iter().find(|outcome| outcome.kernel == kernel.name).map(Outcome::json);
+        now.or_else(|| before["kernels"].as_array()?.iter().find(|entry| entry["kernel"] == kernel.name).cloned())
+    };
+    let kernels: Vec<Value> = KERNELS.iter().filter_map(entry).collect();
+    let text = serde_json::to_string_pretty(&json!({ "kernels": kernels }))?;
+    fs::create_dir_all(path.parent().context("no directory")?)?;
+    fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
