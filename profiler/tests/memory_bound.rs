@@ -29,7 +29,7 @@ fn ledger(turn: u32) -> Ledger {
 fn work(aggregate: &mut Aggregate, pid: u32, class: u64) {
     for turn in 0..10u32 {
         let start_ns = 1_000_000_000;
-        let ts_ns = start_ns + (30 * MICROSECOND << turn) + u64::from(pid);
+        let ts_ns = start_ns + ((30 * MICROSECOND) << turn) + u64::from(pid);
         let header = Header { kind: 1, pid, ts_ns };
         let flags = STATEMENT_QUERY_ID;
         let class_key = class + u64::from(turn % 2);
