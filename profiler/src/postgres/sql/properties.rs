@@ -175,7 +175,15 @@ fn assert_none(sql: &[u8], cut: bool) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A parse takes milliseconds in a build that is not optimised: fewer cases than elsewhere, unless more are asked for.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(64), ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn no_literal_survives(template in template(), at in any::<prop::sample::Index>()) {
         let sql = filled(&template, "zqxsecret", "918273645");
@@ -211,10 +219,10 @@ proptest! {
 fn the_statements_are_statements() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut parsed, mut marked) = (0, 0);
-    for _ in 0..300 {
+    for _ in 0..100 {
         let template = template().new_tree(&mut runner).expect("a statement").current();
         parsed += (normalize(filled(&template, "zqxsecret", "918273645"), false).how == How::Parsed) as u32;
         marked += template.contains([TEXT, NUMBER]) as u32;
     }
-    assert!(parsed > 100 && marked > 250, "of 300, {parsed} parsed and {marked} marked");
+    assert!(parsed > 30 && marked > 80, "of 100, {parsed} parsed and {marked} marked");
 }
