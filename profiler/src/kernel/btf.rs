@@ -58,6 +58,9 @@ type Index = HashMap<u64, u32>;
 /// Members nested deeper than this are not searched.
 const DEPTH: u32 = 8;
 
+/// Members looked at in search of one: far more than any kernel has, and an end to types that hold themselves.
+const MOST_MEMBERS: u32 = 1 << 20;
+
 impl Btf {
     /// Reads the running kernel's, or that of a file.
     pub fn load(path: &Path) -> Result<Self, BtfError> {
@@ -122,8 +125,8 @@ impl Btf {
             let mut id = of;
             let mut offset = 0;
             for name in path.split('.') {
-                let (at, member) = self.member(id, name.as_bytes(), 0)?;
-                offset += at;
+                let (at, member) = self.member(id, name.as_bytes(), 0, &mut { MOST_MEMBERS })?;
+                offset = at.checked_add(offset)?;
                 id = member;
             }
             Some(offset)
@@ -150,7 +153,7 @@ impl Btf {
     }
 
     /// Offset and type of a member, looking into anonymous members.
-    fn member(&self, id: u32, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+    fn member(&self, id: u32, name: &[u8], depth: u32, left: &mut u32) -> Option<(u32, u32)> {
         let at = self.strip(id)?;
         let (kind, vlen) = self.info(at)?;
         if !matches!(kind, kind::STRUCT | kind::UNION) || depth > DEPTH {
@@ -158,6 +161,7 @@ impl Btf {
         }
         let bitfields = word(&self.data, at + 4)? >> 31 != 0;
         for i in 0..vlen {
+            *left = left.checked_sub(1)?;
             let member = at + 12 + 12 * i;
             let found = self.name(member);
             let kind_id = word(&self.data, member + 4)?;
@@ -169,9 +173,9 @@ impl Btf {
                 return Some((bits / 8, kind_id));
             }
             if found.is_empty()
-                && let Some((offset, inner)) = self.member(kind_id, name, depth + 1)
+                && let Some((offset, inner)) = self.member(kind_id, name, depth + 1, left)
             {
-                return Some((bits / 8 + offset, inner));
+                return Some((offset.checked_add(bits / 8)?, inner));
             }
         }
         None
@@ -213,6 +217,9 @@ fn hash(name: &[u8]) -> u64 {
 fn word(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(data.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

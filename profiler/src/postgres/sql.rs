@@ -328,4 +328,6 @@ fn without_last_word(text: &str) -> &str {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

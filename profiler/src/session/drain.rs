@@ -108,3 +108,34 @@ fn identity(ready: &Ready, server: &Server) -> Identity {
     identity.application_name = name(&ready.application_name);
     identity
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A record of any length is read within its bytes, and what is missing reads as zero.
+        #[test]
+        fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..800)) {
+            let mut whole = bytes.clone();
+            whole.resize(1024, 0);
+            let same = |kind: u32, pid: u32| (kind, pid) == (word(&whole, 0), word(&whole, 4));
+            prop_assert!(same(record::<Header>(&bytes).kind, record::<Header>(&bytes).pid));
+            let statement: Statement = record(&bytes);
+            prop_assert!(same(statement.header.kind, statement.header.pid));
+            prop_assert_eq!(statement.finished.flags, word(&whole, 60));
+            prop_assert_eq!(record::<Batch>(&bytes).len, word(&whole, 20));
+            prop_assert_eq!(record::<Fork>(&bytes).parent, word(&whole, 16));
+            prop_assert_eq!(record::<Text>(&bytes).len, word(&whole, 28));
+            prop_assert_eq!(record::<Exit>(&bytes).backend_type, word(&whole, 20));
+            prop_assert_eq!(record::<Sync>(&bytes).file_mode, word(&whole, 36));
+            prop_assert_eq!(&record::<Ready>(&bytes).title[..], &whole[32..160]);
+        }
+    }
+
+    fn word(bytes: &[u8], at: usize) -> u32 {
+        bytes[at..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+}

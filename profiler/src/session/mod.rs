@@ -73,6 +73,8 @@ pub struct Session {
     interval: Instant,
     cpu_at_start: u64,
     timing: Option<Timing>,
+    /// The kernel refused to time the programs.
+    untimed: bool,
     ticks: u64,
     /// Costs seen in the windows in which the kernel timed the programs, by program.
     timed: HashMap<&'static str, ProgramCost>,
@@ -187,6 +189,7 @@ impl Session {
             interval: now,
             cpu_at_start: cost::own_cpu_ns(),
             timing: None,
+            untimed: false,
             ticks: 0,
             timed: HashMap::new(),
             window: HashMap::new(),
@@ -196,6 +199,7 @@ impl Session {
         this.adopt_running();
         if this.config.bpf_stats {
             this.timing = Timing::start();
+            this.untimed = this.timing.is_none();
             this.window = this.program_costs();
         }
         Ok(this)
@@ -281,6 +285,7 @@ impl Session {
             1 => {
                 self.window = self.program_costs();
                 self.timing = Timing::start();
+                self.untimed = self.timing.is_none();
             }
             2 => self.close_window(),
             _ => {}
@@ -443,6 +448,13 @@ impl Session {
         if !self.server.tracks_activities() {
             notes.push(
                 "track_activities is off: the server shows no statement texts, and statements are told apart by backend only"
+                    .into(),
+            );
+        }
+        if self.untimed {
+            notes.push(
+                "the cost is not measured: the kernel times programs only for CAP_SYS_ADMIN, and from 5.8 on; its 0 means \
+                 unknown"
                     .into(),
             );
         }

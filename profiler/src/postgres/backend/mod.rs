@@ -4,6 +4,8 @@
 //! Two witnesses: the server's own variable `MyBackendType`, which is right, and the process title, which is for
 //! people, may be frozen (`update_process_title = off`), but also tells user, database and leader.
 
+#[cfg(test)]
+mod properties;
 mod title;
 
 use std::fmt;

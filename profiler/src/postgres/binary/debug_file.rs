@@ -46,7 +46,7 @@ pub(super) fn embedded(elf: &object::File) -> Option<Table> {
 }
 
 /// `usr/lib/debug/.build-id/xx/yyyy.debug`, relative to a root.
-fn build_id_path(id: &[u8]) -> Option<PathBuf> {
+pub(super) fn build_id_path(id: &[u8]) -> Option<PathBuf> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let (first, rest) = id.split_at_checked(1)?;
     if rest.is_empty() {
@@ -56,7 +56,7 @@ fn build_id_path(id: &[u8]) -> Option<PathBuf> {
 }
 
 /// Where a debugger looks for the file of a link, relative to a root.
-fn link_paths(name: &[u8], seen_as: &Path) -> Vec<PathBuf> {
+pub(super) fn link_paths(name: &[u8], seen_as: &Path) -> Vec<PathBuf> {
     let Ok(name) = std::str::from_utf8(name) else { return Vec::new() };
     let mut components = Path::new(name).components();
     let (Some(Component::Normal(name)), None) = (components.next(), components.next()) else { return Vec::new() };

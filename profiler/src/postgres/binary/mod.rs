@@ -296,4 +296,6 @@ pub(crate) fn read_regular(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

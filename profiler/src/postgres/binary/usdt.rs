@@ -38,7 +38,7 @@ pub(super) fn collect(elf: &object::File) -> Vec<Usdt> {
 }
 
 /// Parses a note section; stops at the first note that does not fit. `base` is where `.stapsdt.base` really is.
-fn parse(mut data: &[u8], is_64: bool, little: bool, base: Option<u64>, usdts: &mut Vec<Usdt>) {
+pub(super) fn parse(mut data: &[u8], is_64: bool, little: bool, base: Option<u64>, usdts: &mut Vec<Usdt>) {
     while let Some((kind, name, description)) = next_note(&mut data, little) {
         if kind == NOTE_TYPE && name == b"stapsdt\0" {
             usdts.extend(describe(description, is_64, little, base));
