@@ -12,10 +12,11 @@ use xtask::children::is_root;
 
 use crate::demo::{build_release, cargo, target_dir};
 use crate::toolchain::{self, For};
+use crate::vm::Step;
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Leave out the live tests
+    /// Leave out the live tests and the virtual machines
     #[arg(long)]
     quick: bool,
     /// Only the tests whose name holds this; format and lints are left out
@@ -50,6 +51,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
     }
     step("unit", &mut || unit(args));
     step("live", &mut || live(args));
+    if args.filter.is_none() {
+        step("kernels", &mut || kernels(args));
+    }
 
     eprintln!();
     let summary: Vec<String> = steps.iter().map(|(name, outcome)| format!("{name} {}", describe(outcome))).collect();
@@ -109,6 +113,18 @@ fn live(args: &TestArgs) -> Result<Outcome> {
     command.args(["--test-threads=1"]).args(&args.filter);
     command.env("PGSTROBE_BIN", binary).env("PGSTROBE_SKIPS", &skips);
     tests(&mut command, Some(&skips))
+}
+
+/// The short tests in virtual machines; these need no root.
+fn kernels(args: &TestArgs) -> Result<Outcome> {
+    if args.quick {
+        return Ok(Outcome::Skipped("--quick".into()));
+    }
+    match crate::vm::step()? {
+        Step::Impossible(reason) => Ok(Outcome::Skipped(reason)),
+        Step::Ran { summary, good: true } => Ok(Outcome::Passed(summary)),
+        Step::Ran { summary, good: false } => Ok(Outcome::Failed(summary)),
+    }
 }
 
 /// Runs cargo's tests with the output let through, and adds up what the harness says.

@@ -32,7 +32,18 @@ pub fn run(
     let mut log = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut qemu = Command::new(QEMU);
     // All emulated: KVM is not everywhere, and the point is the kernel, not the speed.
-    qemu.args(["-accel", "tcg,thread=single", "-cpu", "max,-cx16", "-smp", "2", "-m", "2G", "-nodefaults", "-no-user-config"]);
+    qemu.args([
+        "-accel",
+        "tcg,thread=single",
+        "-cpu",
+        "max,-cx16",
+        "-smp",
+        "2",
+        "-m",
+        "2G",
+        "-nodefaults",
+        "-no-user-config",
+    ]);
     qemu.args(["-display", "none", "-serial", "stdio", "-no-reboot", "-kernel"]).arg(kernel).arg("-initrd").arg(initrd);
     // A panic reboots at once, which -no-reboot turns into an end; so does a processor that is stuck.
     qemu.args(["-append", "console=ttyS0 quiet loglevel=1 panic=-1 softlockup_panic=1 mitigations=off rdinit=/init"]);
