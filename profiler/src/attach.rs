@@ -2,13 +2,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::PerCpuArray,
     programs::{
         BtfTracePoint, FExit, PerfEvent, Program, TracePoint, UProbe,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -52,6 +53,8 @@ pub struct Sites<'a> {
     pub kernel: &'a aya::Btf,
     /// All places of a name: an inlined USDT has several.
     pub server: &'a dyn Fn(&str) -> Vec<Site>,
+    /// The programs do nothing, and so count nothing.
+    pub empty: bool,
     /// Only the way of this name is tried (for tests of fallbacks).
     pub only_way: Option<&'a str>,
 }
@@ -84,7 +87,7 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
             tracing::debug!("{}: {:?}", hook.point.describe(), began.elapsed());
             result
         });
-        match result {
+        match result.and_then(|()| prove(ebpf, probe, sites)) {
             Ok(()) => {
                 links.append(&mut made);
                 let reason = (!way.loses.is_empty()).then(|| format!("{} ({})", way.loses, reasons.join("; ")));
@@ -100,6 +103,28 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
     }
     let reason = format!("{}; without it: {}", reasons.join("; "), probe.without);
     Attached { probe, way: None, reason: Some(reason) }
+}
+
+/// An attached hook need not be one that is met: the compiler may have copied a function into its callers. So a probe
+/// with an exercise is put to the proof.
+fn prove(ebpf: &Ebpf, probe: &Probe, sites: &Sites<'_>) -> Result<()> {
+    const TIMES: u64 = 32;
+    let Some(exercise) = probe.exercise.filter(|_| !sites.empty) else { return Ok(()) };
+    let hits = |kind: u32| -> u64 {
+        let map = ebpf.map("HITS").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        map.and_then(|map| map.get(&kind, 0).ok()).map_or(0, |values| values.iter().sum())
+    };
+    let before: Vec<u64> = probe.hit_kinds.iter().map(|kind| hits(*kind)).collect();
+    for _ in 0..TIMES {
+        exercise().context("the exercise that proves the hooks")?;
+    }
+    let seen = probe.hit_kinds.iter().zip(before).map(|(kind, before)| hits(*kind) - before);
+    // A few may be left out by the kernel, and other processes only add to them.
+    if seen.clone().all(|seen| seen >= TIMES / 2) {
+        return Ok(());
+    }
+    let seen: Vec<String> = seen.map(|seen| seen.to_string()).collect();
+    Err(anyhow!("attached, but this kernel does not pass through all of the hooks ({} of {TIMES})", seen.join(" and ")))
 }
 
 fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Result<()> {
@@ -215,6 +240,11 @@ fn attach_usdt(program: &UProbe, site: &Site) -> Result<OwnedFd> {
         }
     }
     Ok(fd)
+}
+
+/// A loaded program's descriptor.
+pub fn descriptor(program: &Program) -> Option<BorrowedFd<'_>> {
+    program.fd().ok().map(|fd| fd.as_fd())
 }
 
 /// Unloads a program of any kind, and so detaches it.

@@ -3,7 +3,7 @@
 //! The kernel can time every program, but doing so costs as much as some of them. So it does that in short windows only;
 //! the hits of the whole run, which the programs count themselves, times the cost per hit of the windows is the cost.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::sys::{Stats, enable_stats};
 
@@ -22,6 +22,27 @@ impl Timing {
     pub fn start() -> Option<Self> {
         enable_stats(Stats::RunTime).ok().map(Self)
     }
+}
+
+/// How often the kernel left out a program because it was interrupted in the middle of another run on the same CPU, and
+/// the task that came in between met the same hook. That cannot happen where programs run with preemption off; newer
+/// kernels run them with preemption on. 0 where the kernel does not count it.
+pub fn skipped_runs(program: BorrowedFd<'_>) -> u64 {
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    /// `recursion_misses` in `struct bpf_prog_info`, in words of 64 bits (include/uapi/linux/bpf.h).
+    const RECURSION_MISSES: usize = 26;
+    let mut info = [0u64; RECURSION_MISSES + 1];
+    /// The part of `union bpf_attr` that the command uses.
+    #[repr(C)]
+    struct Attr {
+        fd: u32,
+        len: u32,
+        info: u64,
+    }
+    let attr = Attr { fd: program.as_raw_fd() as u32, len: size_of_val(&info) as u32, info: info.as_mut_ptr() as u64 };
+    // SAFETY: the kernel writes no more than the length given; both live through the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, size_of::<Attr>()) };
+    if done == 0 { info[RECURSION_MISSES] } else { 0 }
 }
 
 /// CPU time of this process, user and system, in nanoseconds.

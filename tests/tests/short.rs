@@ -21,18 +21,27 @@ fn load(cluster: &Cluster, profile: Profile) -> Report {
     profile.stop()
 }
 
+/// Every statement is counted. A kernel that runs programs with preemption on may leave one out when a task comes in
+/// between on the same CPU, often on a slow machine: the report says how often, and no more than that is missing.
 fn assert_exact(report: &Report) {
+    let mut lost = report.coverage.lost.clone();
+    let skipped = lost.remove("programs_skipped").expect("the count of runs that were left out");
+    assert!(lost.values().all(|count| *count == 0), "lost: {lost:?}");
+    let exact = |seen: u64, expected: u64| seen <= expected && seen + skipped >= expected;
     let mut all = 0;
     for (mode, operator) in MODES {
         // pgbench prepares each command of its script once per connection, in an exchange of its own.
-        let parses = if mode == "prepared" { CLIENTS } else { 0 };
-        assert_eq!(calls(report, &format!("{operator} $")), CLIENTS * EACH + parses, "{mode}");
-        all += CLIENTS * EACH + parses;
+        let expected = CLIENTS * EACH + if mode == "prepared" { CLIENTS } else { 0 };
+        let seen = calls(report, &format!("{operator} $"));
+        assert!(exact(seen, expected), "{mode}: {seen} of {expected}, {skipped} runs left out");
+        all += expected;
     }
-    assert_eq!((report.statements.count, report.statements.errors), (all, 0));
+    let seen = report.statements.count;
+    assert!(exact(seen, all) && (all - seen) * 100 < all, "{seen} of {all}, {skipped} runs left out");
+    assert_eq!(report.statements.errors, 0);
     assert_ledgers_sum(report);
-    assert_nothing_lost(report);
     note_hooks(report);
+    note("skipped", skipped);
 }
 
 fn assert_ledgers_sum(report: &Report) {
@@ -86,10 +95,14 @@ fn way_tp_btf() {
     });
 }
 
-/// Kernels without function tracing refuse a trampoline to every program; `cargo xtask vm` asserts that no other does.
+/// A kernel without function tracing refuses a trampoline to every program; in another one the compiler may have copied
+/// the functions into their callers, which is no loss where the tracepoints are.
 #[test]
 fn way_fexit() {
-    by_way("fexit", "fexit/sock_recvmsg", |reason| reason.contains("fexit/sock_recvmsg: "));
+    by_way("fexit", "fexit/sock_recvmsg", |reason| {
+        reason.contains("fexit/sock_recvmsg: ")
+            || reason.contains("does not pass through") && has_tracepoint("sock/sock_recv_length")
+    });
 }
 
 #[test]

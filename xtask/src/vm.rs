@@ -64,17 +64,31 @@ pub fn run(args: &VmArgs) -> Result<()> {
     Ok(())
 }
 
-/// All kernels, as a step of the tests: what to say, and whether it is good. An error where there is nothing to run.
-pub fn step() -> Result<(String, bool)> {
+/// What came of all kernels as a step of the tests.
+pub enum Step {
+    /// Nothing could be run, for this reason.
+    Impossible(String),
+    Ran {
+        summary: String,
+        good: bool,
+    },
+}
+
+pub fn step() -> Result<Step> {
+    if let Some(reason) = impossible() {
+        return Ok(Step::Impossible(reason));
+    }
     let matrix = matrix(&VmArgs { versions: Vec::new(), test: None })?;
-    ensure!(!matrix.outcomes.is_empty(), "no kernel: {}", matrix.missing.join("; "));
+    if matrix.outcomes.is_empty() {
+        return Ok(Step::Impossible(format!("no kernel could be had: {}", matrix.missing.join("; "))));
+    }
     let of_kernels = matrix.outcomes.iter().map(|outcome| format!("{}: {}", outcome.kernel, outcome.summary()));
     let of_missing = matrix.missing.iter().map(|reason| format!("skipped {reason}"));
     let mut summary: Vec<String> = of_kernels.chain(of_missing).collect();
     if let Err(error) = &matrix.verdict {
         summary.push(format!("{error:#}"));
     }
-    Ok((summary.join("; "), matrix.verdict.is_ok()))
+    Ok(Step::Ran { summary: summary.join("; "), good: matrix.verdict.is_ok() })
 }
 
 /// Why no virtual machine can be run here.

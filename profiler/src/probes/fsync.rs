@@ -41,4 +41,5 @@ pub static PROBE: Probe = Probe {
     }],
     without: "no table of who syncs what",
     hit_kinds: &[HIT_SYNC],
+    exercise: None,
 };

@@ -18,4 +18,5 @@ pub static PROBE: Probe = Probe {
     }],
     without: "no ledger",
     hit_kinds: &[HIT_SWITCH],
+    exercise: None,
 };

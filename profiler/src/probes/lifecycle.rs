@@ -26,4 +26,5 @@ pub static PROBE: Probe = Probe {
     ],
     without: "backends that connect during the profile are not seen",
     hit_kinds: &[HIT_FORK, HIT_EXIT],
+    exercise: None,
 };

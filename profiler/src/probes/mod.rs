@@ -50,6 +50,8 @@ pub struct Probe {
     pub without: &'static str,
     /// Index of its counters among the `HIT_` kinds.
     pub hit_kinds: &'static [u32],
+    /// Does once what every one of the `hit_kinds` counts, to prove that the hooks are met.
+    pub exercise: Option<fn() -> std::io::Result<()>>,
 }
 
 /// One set of hooks that feeds a probe.

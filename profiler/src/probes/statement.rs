@@ -1,5 +1,7 @@
 //! Statements by what crosses the client's socket: no trap in Postgres.
 
+use std::os::fd::AsRawFd as _;
+
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
 
 use super::{Hook, Level, Point, Probe, Way};
@@ -41,4 +43,17 @@ pub static PROBE: Probe = Probe {
     ],
     without: "no statements: only waits and on-CPU time of backends",
     hit_kinds: &[HIT_RECEIVE, HIT_SEND],
+    exercise: Some(talk_to_self),
 };
+
+/// One byte to a socket of our own and back from it, by the calls that Postgres makes (src/backend/libpq/be-secure.c).
+fn talk_to_self() -> std::io::Result<()> {
+    let (one, two) = std::os::unix::net::UnixStream::pair()?;
+    let mut byte = 0u8;
+    let address = std::ptr::addr_of_mut!(byte).cast();
+    // SAFETY: both calls touch the one byte only.
+    let moved = unsafe {
+        libc::send(one.as_raw_fd(), address, 1, libc::MSG_NOSIGNAL) + libc::recv(two.as_raw_fd(), address, 1, 0)
+    };
+    if moved == 2 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

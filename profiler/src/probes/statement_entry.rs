@@ -39,4 +39,5 @@ pub static PROBE: Probe = Probe {
     ],
     without: "statements are taken from the client's socket",
     hit_kinds: &[HIT_ENTRY],
+    exercise: None,
 };

@@ -14,4 +14,5 @@ pub static PROBE: Probe = Probe {
     ways: &[Way { name: "perf_event", hooks: &[Hook { program: "sampler", point: Point::CpuClock(97) }], loses: "" }],
     without: "long statements are shown cut at track_activity_query_size",
     hit_kinds: &[HIT_SAMPLE],
+    exercise: None,
 };

@@ -41,7 +41,7 @@ use crate::{
         cluster::{self, Cluster},
         server::Server,
     },
-    probes::{Level, PROBES},
+    probes::{Level, PROBES, Point},
     report::model::{self, Report, SCHEMA},
 };
 
@@ -144,7 +144,13 @@ impl Session {
         target.set(0, server.target(), 0)?;
 
         let site = |name: &str| sites_of(&server, name);
-        let sites = Sites { btf: &btf, kernel: &kernel_btf, server: &site, only_way: config.only_way.as_deref() };
+        let sites = Sites {
+            btf: &btf,
+            kernel: &kernel_btf,
+            server: &site,
+            empty: config.empty_programs,
+            only_way: config.only_way.as_deref(),
+        };
         let mut links = Vec::new();
         let mut attached = Vec::new();
         for probe in PROBES {
@@ -318,6 +324,15 @@ impl Session {
             .collect()
     }
 
+    /// Runs that the kernel left out; a sample more or less does not count.
+    fn skipped_runs(&self) -> u64 {
+        let hooks = self.attached.iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
+        hooks
+            .filter(|hook| !matches!(hook.point, Point::CpuClock(_)))
+            .filter_map(|hook| Some(cost::skipped_runs(attach::descriptor(self.ebpf.program(hook.program)?)?)))
+            .sum()
+    }
+
     /// The report of the interval that ends now. Detaching takes the kernel up to a second, so it is left to the drop of
     /// the session, after the last report.
     pub fn report(&mut self, last: bool) -> Report {
@@ -398,6 +413,7 @@ impl Session {
             let n = all - std::mem::replace(&mut self.lost_before[reason as usize], all);
             report.coverage.lost.insert(LOST_NAMES[reason as usize].into(), n);
         }
+        report.coverage.lost.insert("programs_skipped".into(), self.skipped_runs());
         let mut hits = [0; HIT_KINDS as usize];
         for (kind, hits) in hits.iter_mut().enumerate() {
             let all = count(&self.ebpf, "HITS", kind as u32);
