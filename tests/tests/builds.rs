@@ -281,10 +281,21 @@ fn timed(report: &Report, server: &Latencies, way: &str) {
     println!("{way}: {seen} ns on average, {runnable} ns of it runnable; by the server {expected} ns");
     let most = expected + expected * 3 / 100 + 200_000 + runnable;
     assert!(seen <= most, "{way}: {seen} ns on average, the server says {expected} ns");
-    // The server's clock starts before the function is entered, which a preemption there makes long before.
-    assert!(seen >= expected || way != "socket", "{way}: {seen} ns on average, the server says {expected} ns");
+    // With a trap the clocks start at different places, and a wait for a CPU between the two is outside of the statement.
+    // All such waits of the backend are allowed for, most of which lie elsewhere: on a busy machine this bound is loose,
+    // and it is the least and the median below that show a start which is always late.
+    let backend = report.backends.iter().find(|backend| backend.statements == TIMED).expect("the backend");
+    let outside = if way == "socket" { 0 } else { part(&backend.outside, "runnable", None) / TIMED };
+    println!("{way}: {outside} ns runnable outside, for each statement");
+    assert!(
+        seen + outside >= expected,
+        "{way}: {seen} ns on average, {outside} ns outside, the server says {expected} ns"
+    );
     // Histograms hold two significant digits: a half of the last is one in 200.
     let (seen, expected) = (heavy[0].latency.p50, server.quantile(0.5));
+    println!("{way}: p50 {seen} ns, the server's own {expected} ns");
+    let (least, server_least) = (heavy[0].latency.min, server.quantile(0.0));
+    assert!(least >= server_least, "{way}: at least {least} ns, the server says {server_least} ns");
     assert!(seen >= expected - expected / 100, "{way}: p50 {seen} ns, the server says {expected} ns");
 }
 
