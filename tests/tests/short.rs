@@ -21,27 +21,40 @@ fn load(cluster: &Cluster, profile: Profile) -> Report {
     profile.stop()
 }
 
-/// Every statement is counted. A kernel that runs programs with preemption on may leave one out when a task comes in
-/// between on the same CPU, often on a slow machine: the report says how often, and no more than that is missing.
-fn assert_exact(report: &Report) {
+/// How many runs of programs the kernel left out; nothing else may be lost.
+///
+/// A kernel that runs programs with preemption on leaves one out when a task comes in between on the same CPU, often on
+/// a slow machine. A read of memory fails where the page is not there at that moment, as in a backend just forked: few
+/// do, and what hangs on them is asserted by itself.
+fn left_out(report: &Report) -> u64 {
     let mut lost = report.coverage.lost.clone();
     let skipped = lost.remove("programs_skipped").expect("the count of runs that were left out");
+    let unread = lost.remove("memory_read_failed").expect("the count of reads that failed");
+    assert!(unread <= 3, "{unread} reads failed");
     assert!(lost.values().all(|count| *count == 0), "lost: {lost:?}");
-    let exact = |seen: u64, expected: u64| seen <= expected && seen + skipped >= expected;
+    note("lost", [skipped, unread]);
+    skipped
+}
+
+/// Equal, or less by no more than what was left out.
+fn assert_count(what: &str, seen: u64, expected: u64, left_out: u64) {
+    let missing = expected.checked_sub(seen).unwrap_or_else(|| panic!("{what}: {seen}, more than {expected}"));
+    assert!(missing <= left_out && missing * 100 <= expected, "{what}: {seen} of {expected}, {left_out} left out");
+}
+
+fn assert_exact(report: &Report) {
+    let left_out = left_out(report);
     let mut all = 0;
     for (mode, operator) in MODES {
         // pgbench prepares each command of its script once per connection, in an exchange of its own.
         let expected = CLIENTS * EACH + if mode == "prepared" { CLIENTS } else { 0 };
-        let seen = calls(report, &format!("{operator} $"));
-        assert!(exact(seen, expected), "{mode}: {seen} of {expected}, {skipped} runs left out");
+        assert_count(mode, calls(report, &format!("{operator} $")), expected, left_out);
         all += expected;
     }
-    let seen = report.statements.count;
-    assert!(exact(seen, all) && (all - seen) * 100 < all, "{seen} of {all}, {skipped} runs left out");
+    assert_count("statements", report.statements.count, all, left_out);
     assert_eq!(report.statements.errors, 0);
     assert_ledgers_sum(report);
     note_hooks(report);
-    note("skipped", skipped);
 }
 
 fn assert_ledgers_sum(report: &Report) {
@@ -120,10 +133,12 @@ fn commits_and_sleeps() {
     psql(&cluster, "SELECT pg_sleep(0.5)");
     note("attached after ms", profile.attach_time.as_millis() as u64);
     let report = profile.stop();
-    assert_eq!((run.transactions, report.statements.count), (50, 51));
+    let left_out = left_out(&report);
+    assert_eq!(run.transactions, 50);
+    assert_count("statements", report.statements.count, 51, left_out);
     let commits: Vec<_> = report.fsync.by.iter().filter(|row| row.role == "client backend").collect();
     assert!(commits.iter().all(|row| row.file_kind == "wal" && row.file.starts_with("pg_wal/0")), "{commits:?}");
-    assert_eq!(commits.iter().map(|row| row.count).sum::<u64>(), 50, "{commits:?}");
+    assert_count("commits", commits.iter().map(|row| row.count).sum(), 50, left_out);
     assert_eq!(report.fsync.errors, 0);
 
     let sleep = queries(&report, "pg_sleep")[0];
@@ -132,7 +147,6 @@ fn commits_and_sleeps() {
     // The timer of a slow machine fires late, never early.
     assert!(slept > 490_000_000 && slept <= sleep.ledger.wall_ns, "{slept}");
     assert_ledgers_sum(&report);
-    assert_nothing_lost(&report);
 }
 
 #[test]
@@ -192,6 +206,6 @@ fn without_type_information() {
     let profile = Profile::start_by(hidden(), &cluster, &["--btf", &types]);
     psql(&cluster, "SELECT 1");
     let report = profile.stop();
-    assert_eq!((report.statements.count, report.host.btf), (1, false));
-    assert_nothing_lost(&report);
+    assert_count("statements", report.statements.count, 1, left_out(&report));
+    assert!(!report.host.btf);
 }

@@ -27,8 +27,8 @@ pub struct Outcome {
     pub tests: BTreeMap<String, Test>,
     /// By test and probe: the hooks in use, and the reason for them.
     hooks: BTreeMap<String, Map<String, Value>>,
-    /// By test: how many runs of programs the kernel left out.
-    left_out: BTreeMap<String, u64>,
+    /// By test: how many runs of programs the kernel left out, and how many reads of memory failed.
+    lost: BTreeMap<String, [u64; 2]>,
     /// What else is wrong: no boot, no end, no results.
     faults: Vec<String>,
 }
@@ -41,7 +41,7 @@ impl Outcome {
             wall: ended.wall,
             tests: BTreeMap::new(),
             hooks: BTreeMap::new(),
-            left_out: BTreeMap::new(),
+            lost: BTreeMap::new(),
             faults: Vec::new(),
         };
         let (mut announced, mut results, mut exit, mut off) = (None, 0, None, false);
@@ -92,7 +92,10 @@ impl Outcome {
         let (Some(test), Some(kind)) = (note["test"].as_str(), note["kind"].as_str()) else { return };
         match (kind, &note["value"]) {
             ("hooks", Value::Object(hooks)) => drop(self.hooks.insert(test.into(), hooks.clone())),
-            ("skipped", count) => drop(self.left_out.insert(test.into(), count.as_u64().unwrap_or(u64::MAX))),
+            ("lost", counts) => {
+                let count = |n: usize| counts[n].as_u64().unwrap_or(u64::MAX);
+                self.lost.insert(test.into(), [count(0), count(1)]);
+            }
             _ => {}
         }
     }
@@ -134,9 +137,11 @@ impl Outcome {
                 text += &format!(", {name} skipped ({reason})");
             }
         }
-        let left_out: u64 = self.left_out.values().sum();
-        if left_out > 0 {
-            text += &format!(", {left_out} runs of programs left out by the kernel");
+        for (n, what) in ["runs of programs left out by the kernel", "reads of memory failed"].iter().enumerate() {
+            let sum: u64 = self.lost.values().map(|lost| lost[n]).sum();
+            if sum > 0 {
+                text += &format!(", {sum} {what}");
+            }
         }
         let failures = self.failures();
         if !failures.is_empty() {
@@ -169,7 +174,7 @@ impl Outcome {
         json!({
             "kernel": self.kernel, "release": self.release, "seconds": self.wall.as_secs(), "tests": tests,
             "way": self.chosen_way(), "hooks": self.used(), "faults": self.failures(),
-            "left_out": self.left_out,
+            "lost": self.lost,
         })
     }
 }
