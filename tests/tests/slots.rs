@@ -55,3 +55,28 @@ fn a_slot_that_is_taken() {
     }
     assert_nothing_lost(&report);
 }
+
+/// A backend of a pid that another one had a moment ago is another backend.
+#[test]
+fn a_pid_used_again() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    let ask = || psql(&cluster, "SELECT pg_backend_pid()").parse::<u32>().expect("a pid");
+    let first = ask();
+    let mut tries = 1;
+    loop {
+        // psql takes the number before.
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (first - 2).to_string()).expect("ns_last_pid");
+        tries += 1;
+        if ask() == first {
+            break;
+        }
+        assert!(tries < 50, "no second backend of pid {first}");
+    }
+    let report = profile.stop();
+    assert_eq!(report.statements.count, tries);
+    let same: Vec<_> = report.backends.iter().filter(|backend| backend.pid == first).collect();
+    assert_eq!(same.iter().map(|backend| backend.statements).collect::<Vec<_>>(), [1, 1]);
+    assert!(same.iter().all(|backend| !backend.alive && backend.startup_ns.is_some()));
+    assert_nothing_lost(&report);
+}
