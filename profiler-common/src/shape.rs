@@ -150,18 +150,26 @@ static CLASS: [u8; 256] = {
     table
 };
 
-static STEP: [u8; STATES * CLASSES] = {
+/// The automaton in a form without a decision: in each entry, from the low bits on, the next state, and three bytes: what
+/// the hash is multiplied with, what of the byte is added to it, and what is added in its place.
+static STEP: [u32; STATES * CLASSES] = {
     let mut table = [0; STATES * CLASSES];
     let mut i = 0;
     while i < table.len() {
-        table[i] = step((i / CLASSES) as u8, (i % CLASSES) as u8);
+        let step = step((i / CLASSES) as u8, (i % CLASSES) as u8);
+        let (factor, byte, instead) = match step & MARK {
+            SKIP => (1, 0, 0),
+            KEEP => (BASE as u32, 0xff, 0),
+            _ => (BASE as u32, 0, b'0' as u32),
+        };
+        table[i] = (step & 31) as u32 | factor << 8 | byte << 16 | instead << 24;
         i += 1;
     }
     table
 };
 
-const fn next(state: u64, byte: u64) -> u8 {
-    STEP[(state << 4 | (CLASS[(byte & 0xff) as usize] & 15) as u64) as usize]
+const fn entry(state: u64, byte: u64) -> u64 {
+    STEP[(state << 4 | (CLASS[(byte & 0xff) as usize] & 15) as u64) as usize] as u64
 }
 
 /// `byte` in each of the eight bytes.
@@ -169,9 +177,9 @@ const fn each(byte: u8) -> u64 {
     byte as u64 * 0x0101_0101_0101_0101
 }
 
-/// Whether all eight bytes are letters, blanks, parentheses, commas, dots and the like, which mean nothing by themselves
+/// 0 if all eight bytes are letters, blanks, parentheses, commas, dots and the like, which mean nothing by themselves
 /// and are kept outside of strings and comments. Digits are not among them, nor what begins or ends anything.
-const fn ordinary(word: u64) -> bool {
+const fn extraordinary(word: u64) -> u64 {
     /// The high bit of each byte that is equal to `byte`, under `mask`.
     const fn equal(word: u64, mask: u8, byte: u8) -> u64 {
         let differs = (word & each(mask)) ^ each(byte);
@@ -180,7 +188,7 @@ const fn ordinary(word: u64) -> bool {
     // From `:` on, with all letters; ` `; `(` to `+`; `,`; `.`.
     let letters = ((word & each(0x7f)) + each(0x80 - b':')) | word;
     let others = equal(word, 0xff, b' ') | equal(word, 0xfc, b'(') | equal(word, 0xff, b',') | equal(word, 0xff, b'.');
-    (letters | others) & each(0x80) == each(0x80)
+    !(letters | others) & each(0x80)
 }
 
 /// Value of eight bytes, the first in memory with the highest power of [`BASE`].
@@ -203,20 +211,19 @@ pub fn shape(text: &[u64; WORDS], state: &mut u64) -> u64 {
     for &word in text {
         // SAFETY: a plain reference.
         let mut now = unsafe { core::ptr::read_volatile(state) } & 31;
-        if now <= WORD_E as u64 && ordinary(word) {
+        // One condition, for the verifier: two would be two ways into the second branch.
+        let between = (now + (31 - WORD_E as u64)) >> 5;
+        if between | extraordinary(word) == 0 {
             hash = hash.wrapping_mul(BASE.pow(8)).wrapping_add(polynomial(word));
             // No more than the last two bytes decide: a word, the word `e`, or neither.
-            now = (next((next(PLAIN as u64, word >> 48) & 31) as u64, word >> 56) & 31) as u64;
+            now = entry(entry(PLAIN as u64, word >> 48) & 31, word >> 56) & 31;
         } else {
             let mut rest = word;
             for _ in 0..8 {
-                let step = next(now, rest) as u64;
-                now = step & 31;
-                // Masks of all ones or all zeros.
-                let keep = 0u64.wrapping_sub(step >> 5 & 1);
-                let mark = 0u64.wrapping_sub(step >> 6 & 1);
-                let seen = (rest & 0xff & !mark) | (b'0' as u64 & mark);
-                hash = (hash.wrapping_mul(BASE).wrapping_add(seen) & keep) | (hash & !keep);
+                let entry = entry(now, rest);
+                now = entry & 31;
+                let seen = (rest & 0xff & entry >> 16) | entry >> 24;
+                hash = hash.wrapping_mul(entry >> 8 & 0xff).wrapping_add(seen);
                 rest >>= 8;
             }
         }
@@ -248,10 +255,10 @@ mod tests {
 
     /// The definition, a byte at a time.
     fn by_bytes(text: &str) -> u64 {
-        let (mut hash, mut state) = (SEED, PLAIN as u64);
+        let (mut hash, mut state) = (SEED, PLAIN);
         for &byte in text.as_bytes() {
-            let step = next(state, byte as u64);
-            state = (step & 31) as u64;
+            let step = step(state, class_of(byte));
+            state = step & 31;
             if step & KEEP != 0 {
                 let seen = if step & MARK == MARK { b'0' } else { byte };
                 hash = hash.wrapping_mul(BASE).wrapping_add(seen as u64);
@@ -279,9 +286,9 @@ mod tests {
     #[test]
     fn ordinary_bytes_are_kept_and_end_in_a_state_of_words() {
         for byte in 0..=255u8 {
-            if ordinary(u64::from_le_bytes([byte; 8])) {
+            if extraordinary(u64::from_le_bytes([byte; 8])) == 0 {
                 for state in [PLAIN, WORD, WORD_E] {
-                    let step = next(state as u64, byte as u64);
+                    let step = step(state, class_of(byte));
                     assert!(step & MARK == KEEP && step & 31 <= WORD_E, "{byte:#x} in state {state}");
                 }
             }
@@ -289,10 +296,12 @@ mod tests {
             for place in 0..8 {
                 let mut bytes = [b'a'; 8];
                 bytes[place] = byte;
-                assert_eq!(ordinary(u64::from_le_bytes(bytes)), ordinary(u64::from_le_bytes([byte; 8])), "{byte:#x}");
+                let (one, all) = (u64::from_le_bytes(bytes), u64::from_le_bytes([byte; 8]));
+                assert_eq!(extraordinary(one) == 0, extraordinary(all) == 0, "{byte:#x}");
             }
         }
-        assert!(ordinary(u64::from_le_bytes(*b"t.a, (b ")) && !ordinary(u64::from_le_bytes(*b"t.a = 1 ")));
+        assert_eq!(extraordinary(u64::from_le_bytes(*b"t.a, (b ")), 0);
+        assert_ne!(extraordinary(u64::from_le_bytes(*b"t.a = 1 ")), 0);
     }
 
     #[test]
@@ -329,8 +338,8 @@ mod tests {
 
     #[test]
     fn every_state_has_a_step_for_every_class() {
-        for step in STEP {
-            assert!((step & 31) <= END && step >> 7 == 0);
+        for entry in STEP {
+            assert!((entry & 31) as u8 <= END && [1, BASE as u32].contains(&(entry >> 8 & 0xff)));
         }
         assert_ne!(of(""), 0);
     }

@@ -84,7 +84,10 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
         let result = way.hooks.iter().try_for_each(|hook| {
             let began = std::time::Instant::now();
             let result = attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe());
-            tracing::debug!("{}: {:?}", hook.point.describe(), began.elapsed());
+            let took = began.elapsed();
+            let info = ebpf.program(hook.program).and_then(|program| program.info().ok());
+            let verified = info.and_then(|info| info.verified_instruction_count());
+            tracing::debug!("{}: {took:?}, {} instructions verified", hook.point.describe(), verified.unwrap_or(0));
             result
         });
         match result.and_then(|()| prove(ebpf, probe, sites)) {
