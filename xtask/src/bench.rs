@@ -47,8 +47,8 @@ struct Runs {
     /// pgbench's clients
     #[arg(long, default_value_t = 2)]
     clients: u32,
-    /// pgbench's threads; with fewer than clients or CPUs the load is pgbench's to limit, not the server's
-    #[arg(long, default_value_t = 2)]
+    /// pgbench's threads; with one for each client, no CPU is ever idle and every nanosecond shows
+    #[arg(long, default_value_t = 1)]
     threads: u32,
     /// pgbench's scale factor
     #[arg(long, default_value_t = 10)]

@@ -37,6 +37,10 @@ pub fn table() -> Result<Option<String>> {
     let (Some(kernels), Some(servers)) = (results("kernels.json")?, results("postgres.json")?) else { return Ok(None) };
     let kernels = kernels["kernels"].as_array().cloned().unwrap_or_default();
     let servers = servers.as_array().cloned().unwrap_or_default();
+    let skipped = servers.iter().any(|server| server["status"] == "skipped");
+    if kernels.len() < crate::vm::KERNELS.len() || servers.len() < xtask::servers::BUILDS.len() || skipped {
+        return Ok(None);
+    }
     Ok(Some(format!("{}\n{}", of_kernels(&kernels)?, of_servers(&servers)?)))
 }
 
@@ -66,11 +70,12 @@ fn results(name: &str) -> Result<Option<Value>> {
 }
 
 fn of_kernels(kernels: &[Value]) -> Result<String> {
-    let mut rows: Vec<(Vec<u32>, String)> = Vec::new();
+    let mut rows = String::new();
     for kernel in kernels {
-        let release = kernel["release"].as_str().context("a kernel's release")?;
-        let series: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
-        let name = series.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        let name = match kernel["kernel"].as_str().context("a kernel's name")? {
+            "sid" => "newest of Debian's sid",
+            name => name,
+        };
         let used = hooks(&kernel["hooks"]["statement"]);
         let tests = kernel["tests"].as_object().context("a kernel's tests")?;
         let with = |result: &str| {
@@ -79,14 +84,16 @@ fn of_kernels(kernels: &[Value]) -> Result<String> {
         };
         let passed = |test: &str| tests.get(test).is_some_and(|test| test["result"] == "passed");
         let ways = [("tp_btf", "way_tp_btf"), ("fexit", "way_fexit"), ("system calls", "way_syscall")];
-        let ways: Vec<&str> = ways.iter().filter(|(_, test)| passed(test)).map(|(name, _)| *name).collect();
+        let chosen = kernel["way"].as_str().unwrap_or_default();
+        let others = ways.iter().filter(|(_, test)| passed(test) && *test != format!("way_{chosen}"));
+        let ways: Vec<&str> = others.map(|(name, _)| *name).collect();
         let failed = with("failed");
         let verdict = if failed.is_empty() { "yes".into() } else { format!("no: {}", failed.join(", ")) };
-        rows.push((series, format!("| {name} | {used} | {} | {verdict} |\n", ways.join(", "))));
+        writeln!(rows, "| {name} | {used} | {} | {verdict} |", ways.join(", "))?;
     }
-    rows.sort();
-    let rows: String = rows.into_iter().map(|(_, row)| row).collect();
-    Ok(format!("| Linux | statements by | counted exactly by | all short tests pass |\n|---|---|---|---|\n{rows}"))
+    Ok(format!(
+        "| Linux | statements by | other ways that count the same | all short tests pass |\n|---|---|---|---|\n{rows}"
+    ))
 }
 
 fn hooks(probe: &Value) -> String {

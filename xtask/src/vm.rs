@@ -26,7 +26,8 @@ use crate::{
     demo::{build_release, cargo, target_dir},
     toolchain::{self, For, in_path},
 };
-use kernels::{KERNELS, Kernel};
+pub use kernels::KERNELS;
+use kernels::Kernel;
 use outcome::Outcome;
 
 /// Far beyond what a run takes, also on a busy machine.
