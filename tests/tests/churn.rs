@@ -70,7 +70,13 @@ fn nothing_grows() {
     let seen: u64 = reports.iter().map(|report| report.statements.count).sum();
     println!("{sent} connections, {first:?} -> {last:?}");
     assert_eq!(seen, sent);
-    reports.iter().for_each(assert_nothing_lost);
+    let lost = |name: &str| reports.iter().map(|report| report.coverage.lost[name]).sum::<u64>();
+    for name in reports[0].coverage.lost.keys().filter(|name| *name != "memory_read_failed") {
+        assert_eq!(lost(name), 0, "{name}");
+    }
+    // A page of a process just forked need not be there yet; what hangs on such a read is tried again or asserted above.
+    let unread = lost("memory_read_failed");
+    assert!(unread * 1000 <= sent, "{unread} reads failed");
     let backends =
         |report: &Report| report.roles.iter().find(|role| role.role == "client backend").map(|r| r.processes);
     let connections: u64 = reports.iter().filter_map(backends).sum();
