@@ -75,7 +75,7 @@ pub fn own(disk_module: &[u8], filter: Option<&str>) -> Result<Vec<u8>> {
     let mut archive = Archive::new(Vec::new());
     archive.file("modules/brd.ko", 0o644, 0, disk_module)?;
     let environment = format!(
-        "export PGSTROBE_BIN=/bin/pgstrobe {}=/template PGSTROBE_SLOW=1\nTEST_FILTER='{}'\n",
+        "export PGSTROBE_BIN=/bin/pgstrobe {}=/template\nTEST_FILTER='{}'\n",
         cluster::TEMPLATE,
         filter.unwrap_or_default().replace('\'', "")
     );
