@@ -40,3 +40,13 @@ fn empty_programs_count_nothing() {
     psql(&cluster, "SELECT 1");
     assert_eq!(profile.stop().statements.count, 0);
 }
+
+/// What proves the hooks at the beginning is not counted: a probe that never fired says so.
+#[test]
+fn a_quiet_server_fires_no_statement_probe() {
+    let cluster = quiet_cluster();
+    let report = Profile::start(&cluster, &[]).stop();
+    let probe = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
+    // Other programs of the machine may talk meanwhile, but not as much as the proof does.
+    assert!(probe.attached && probe.hits < 64, "{} hits", probe.hits);
+}

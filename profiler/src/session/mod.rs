@@ -1,6 +1,7 @@
 //! A profile under way: load, attach, drain, tick, and at the end one [`Report`].
 
 mod backends;
+mod coverage;
 mod drain;
 mod restart;
 
@@ -14,13 +15,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, RingBuf},
 };
 use pgstrobe_common::{
     fields::ABSENT,
     state::{
         BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, BOUNDARY_SOCKET, BOUNDARY_UPROBE,
-        Backend, HIT_KINDS, LOST_NAMES, LOST_REASONS, Settings, Target,
+        Backend, HIT_KINDS, LOST_REASONS, Settings, Target,
     },
 };
 
@@ -174,6 +175,7 @@ impl Session {
 
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
+        let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
         let now = Instant::now();
         let mut this = Self {
             ebpf,
@@ -199,7 +201,8 @@ impl Session {
             ticks: 0,
             timed: HashMap::new(),
             window: HashMap::new(),
-            hits_before: [0; HIT_KINDS as usize],
+            // What proved the hooks is none of the profile.
+            hits_before,
             lost_before: [0; LOST_REASONS as usize],
         };
         this.adopt_running();
@@ -400,85 +403,6 @@ impl Session {
             binary: cluster.binary.display().to_string(),
             boundary: self.config.boundary.name().into(),
             restarts: self.restarts,
-        }
-    }
-
-    fn fill_coverage(&mut self, report: &mut Report) {
-        let count = |ebpf: &Ebpf, name: &str, index: u32| -> u64 {
-            let map = ebpf.map(name).and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-            map.and_then(|map| map.get(&index, 0).ok()).map_or(0, |values| values.iter().sum())
-        };
-        for reason in 0..LOST_REASONS {
-            let all = count(&self.ebpf, "LOST", reason);
-            let n = all - std::mem::replace(&mut self.lost_before[reason as usize], all);
-            report.coverage.lost.insert(LOST_NAMES[reason as usize].into(), n);
-        }
-        report.coverage.lost.insert("programs_skipped".into(), self.skipped_runs());
-        let mut hits = [0; HIT_KINDS as usize];
-        for (kind, hits) in hits.iter_mut().enumerate() {
-            let all = count(&self.ebpf, "HITS", kind as u32);
-            *hits = all - std::mem::replace(&mut self.hits_before[kind], all);
-        }
-        let exact = self.config.bpf_stats;
-        let mut total = ProgramCost::default();
-        for attached in &self.attached {
-            let probe = attached.probe;
-            let hooks = attached.way.map_or(&[][..], |way| way.hooks);
-            let timed = hooks.iter().filter_map(|hook| self.timed.get(hook.program)).fold(
-                ProgramCost::default(),
-                |sum, cost| ProgramCost { hits: sum.hits + cost.hits, run_ns: sum.run_ns + cost.run_ns },
-            );
-            let mut cost = timed;
-            if !exact {
-                cost.hits = probe.hit_kinds.iter().map(|kind| hits[*kind as usize]).sum();
-                cost.run_ns = if timed.hits == 0 {
-                    0
-                } else {
-                    (cost.hits as u128 * timed.run_ns as u128 / timed.hits as u128) as u64
-                };
-            }
-            total.hits += cost.hits;
-            total.run_ns += cost.run_ns;
-            report.coverage.probes.push(model::ProbeCoverage {
-                name: probe.name.into(),
-                level: probe.level.name().into(),
-                hooks: hooks.iter().map(|hook| hook.point.describe()).collect(),
-                attached: attached.way.is_some(),
-                hits: cost.hits,
-                run_ns: cost.run_ns,
-                reason: attached.reason.clone(),
-            });
-        }
-        let statements = report.statements.count.max(1);
-        report.coverage.overhead = model::Overhead {
-            hits: total.hits,
-            run_ns: total.run_ns,
-            run_ns_per_statement: total.run_ns as f64 / statements as f64,
-            source: if exact { "kernel" } else { "calibrated" }.into(),
-            own_cpu_ns: cost::own_cpu_ns().saturating_sub(self.cpu_at_start),
-            own_rss_bytes: cost::own_rss_bytes(),
-        };
-        let notes = &mut report.coverage.notes;
-        notes.extend(self.server.notes.iter().cloned());
-        notes.append(&mut self.notes);
-        if !self.server.tracks_activities() {
-            notes.push(
-                "track_activities is off: the server shows no statement texts, and statements are told apart by backend only"
-                    .into(),
-            );
-        }
-        if self.untimed {
-            notes.push(
-                "the cost is not measured: the kernel times programs only for CAP_SYS_ADMIN, and from 5.8 on; its 0 means \
-                 unknown"
-                    .into(),
-            );
-        }
-        let cut = self.aggregate.cut_statements();
-        if cut > 0 {
-            notes.push(format!(
-                "{cut} statements were running when the profile began: their time in it is in the ledger, not in the latency"
-            ));
         }
     }
 
