@@ -29,6 +29,9 @@ pub struct Settings {
     pub task_btf: u32,
     /// `STATE_RUNNING` of this version.
     pub state_running: u32,
+    /// 1 where tracepoints run with preemption on and hooks have a second program each: the kernel leaves a program out
+    /// that was interrupted on the same CPU, and the second one takes over.
+    pub twice: u32,
     /// 1 makes every program return at once: the floor of what hooks cost.
     pub empty: u32,
 }
@@ -44,6 +47,7 @@ impl Settings {
         backend_type_walsender: u32::MAX,
         task_btf: 0,
         state_running: u32::MAX,
+        twice: 0,
         empty: 0,
     };
 }
@@ -80,6 +84,17 @@ pub const BACKEND_SIMPLE: u32 = 1 << 8;
 pub const BACKEND_SLEPT: u32 = 1 << 9;
 /// The open statement's message came together with the one before.
 pub const BACKEND_PIPELINED: u32 = 1 << 10;
+
+/// Its last receive, or send, was met by the first of two programs (see [`Settings::twice`]).
+pub const BACKEND_MET_RECEIVE: u32 = 1 << 11;
+pub const BACKEND_MET_SEND: u32 = 1 << 12;
+
+/// Text buffers of a CPU: each is used by one program that is not entered twice on a CPU, the last by uprobes, which may be.
+pub const TEXT_OF_SEND: u32 = 0;
+pub const TEXT_OF_SAMPLER: u32 = 1;
+pub const TEXT_OF_SEND_AGAIN: u32 = 2;
+pub const TEXT_OF_ENTRY: u32 = 3;
+pub const TEXT_BUFFERS: u32 = 4;
 
 /// Slots of the `BACKENDS` map, a power of two. A backend lives in the slot of its pid modulo this; a second one of the same
 /// slot lives in the map `CROWDED`.

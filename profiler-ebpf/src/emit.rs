@@ -98,7 +98,7 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
     let len = len & 0xffff;
     buffer.record = Text { header: Header { kind: KIND_TEXT, pid, ts_ns: now() }, class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
-    if output((&raw mut *buffer).cast(), size) != 0 {
+    if output((&raw mut buffer.record).cast(), size) != 0 {
         lost(LOST_TEXT);
         let _ = CLASSES.remove(class_key);
         return;

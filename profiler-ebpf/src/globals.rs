@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     record::TEXT_LEN,
-    state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_REASONS, Settings, Target},
+    state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_READ_FAILED, LOST_REASONS, Settings, TEXT_BUFFERS, Target},
 };
 
 /// Written by the loader before the load; frozen, so that the verifier sees constants.
@@ -57,9 +57,9 @@ pub static CROWDED: HashMap<u32, Backend> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static ANY_CROWDED: Array<u64> = Array::with_max_entries(1, 0);
 
-/// A backend's state at its fork; too large for the stack.
+/// A backend's state at its fork, too large for the stack: one for each of the two programs.
 #[map]
-pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(1, 0);
+pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(2, 0);
 
 /// The one cluster under profile.
 #[map]
@@ -92,22 +92,43 @@ pub static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// A text on its way to the ring buffer: a `Text` record and its bytes.
 #[repr(C)]
 pub struct TextBuffer {
+    /// Process whose text it holds.
+    pub owner: u32,
+    pub _pad: u32,
     pub record: pgstrobe_common::record::Text,
     pub bytes: [u8; TEXT_LEN],
 }
 
-/// Two buffers per CPU: one for programs that run with preemption off, one for the sampler, which interrupts them. A
-/// per-CPU map would be the natural form, but its values end at 32 KiB. The loader sets the number of entries.
+/// [`TEXT_BUFFERS`] per CPU. A per-CPU map would be the natural form, but its values end at 32 KiB. The loader sets the
+/// number of entries.
 #[map]
-pub static TEXTS: Array<TextBuffer> = Array::with_max_entries(2, 0);
+pub static TEXTS: Array<TextBuffer> = Array::with_max_entries(TEXT_BUFFERS, 0);
 
-/// This CPU's buffer of a kind: 0, or 1 for the sampler.
+/// This CPU's buffer of a kind (`TEXT_OF_`), for the text of a process.
 #[inline(always)]
-pub fn text_buffer(kind: u32) -> Option<&'static mut TextBuffer> {
+pub fn text_buffer(kind: u32, pid: u32) -> Option<&'static mut TextBuffer> {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
-    // SAFETY: preemption is off in all programs that ask for kind 0, and the sampler does not nest.
-    TEXTS.get_ptr_mut(cpu * 2 + kind).map(|buffer| unsafe { &mut *buffer })
+    // SAFETY: the kernel does not enter a program twice on a CPU, and where it does (uprobes), `intact` tells.
+    let buffer = TEXTS.get_ptr_mut(cpu * TEXT_BUFFERS + kind).map(|buffer| unsafe { &mut *buffer })?;
+    // SAFETY: a reference. Volatile, because another task may come in between.
+    unsafe { core::ptr::write_volatile(&mut buffer.owner, pid) };
+    Some(buffer)
+}
+
+impl TextBuffer {
+    /// Whether the buffer still holds what this process put there. If not, it is spoilt for the other one too.
+    #[inline(always)]
+    pub fn intact(&mut self, pid: u32) -> bool {
+        // SAFETY: a reference.
+        let intact = unsafe { core::ptr::read_volatile(&self.owner) } == pid;
+        if !intact {
+            // SAFETY: as above; no process has the number 0.
+            unsafe { core::ptr::write_volatile(&mut self.owner, 0) };
+            lost(LOST_READ_FAILED);
+        }
+        intact
+    }
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use pgstrobe_common::{
     shape,
     state::{
         BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_MAYBE_DONE, BACKEND_OPEN,
-        BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend,
+        BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
     },
 };
 
@@ -98,9 +98,9 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
     }
 }
 
-/// Bytes on their way to the client. `complete` is whether the call sent all it was given.
+/// Bytes on their way to the client. `complete` is whether the call sent all it was given; `text` is the buffer for texts.
 #[inline(always)]
-pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool) {
+pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool, text: u32) {
     if b.sock != sock {
         return;
     }
@@ -133,7 +133,7 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
     if len <= FAREWELL_LEN && postgres::exiting() {
         return;
     }
-    let (class_key, flags) = describe(pid, b);
+    let (class_key, flags) = describe(pid, b, text);
     if len >= SEND_BUFFER && !ends_ready(buffer, len) {
         // A full buffer: the rest may follow. The next send or receive decides.
         b.flags |= BACKEND_MAYBE_DONE;
@@ -159,7 +159,7 @@ pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
             Entry::Execute => false,
         };
         if another && b.flags & BACKEND_SIMPLE == 0 {
-            let (class_key, flags) = describe(pid, b);
+            let (class_key, flags) = describe(pid, b, TEXT_OF_ENTRY);
             ledger::settle(b, kernel::current_run_delay());
             finish(pid, b, now, class_key, flags);
         }
@@ -195,7 +195,7 @@ fn open(b: &mut Backend, start: u64) {
 
 /// What is to be known of the open statement at its end: its class and its `STATEMENT_` flags.
 #[inline(always)]
-fn describe(pid: u32, b: &mut Backend) -> (u64, u32) {
+fn describe(pid: u32, b: &mut Backend, text: u32) -> (u64, u32) {
     let mut flags = 0;
     if b.flags & BACKEND_CUT != 0 {
         flags |= STATEMENT_CUT;
@@ -209,7 +209,7 @@ fn describe(pid: u32, b: &mut Backend) -> (u64, u32) {
     if failed(b) {
         flags |= STATEMENT_ERROR;
     }
-    let class_key = class(pid, b, &mut flags);
+    let class_key = class(pid, b, &mut flags, text);
     (class_key, flags)
 }
 
@@ -237,14 +237,14 @@ pub fn forget(b: &mut Backend, end: u64) {
 
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
-fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
+fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
     }
     let address = postgres::activity(b);
-    let Some(buffer) = text_buffer(0) else { return id };
+    let Some(buffer) = text_buffer(text, pid) else { return id };
     let len = postgres::string(address, &mut buffer.bytes) as u32;
     let mut text_flags = 0;
     let key = if id != 0 {
@@ -256,6 +256,9 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32) -> u64 {
             return 0;
         }
         let key = shape_of(buffer);
+        if !buffer.intact(pid) {
+            return 0;
+        }
         if known(b, key) {
             return key;
         }
@@ -297,7 +300,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
     if b.flags & BACKEND_OPEN == 0 || WANTED.get(0).is_none_or(|wanted| *wanted == 0) {
         return;
     }
-    let Some(buffer) = text_buffer(1) else { return };
+    let Some(buffer) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pgstrobe_common::state::{BACKEND_SLOTS, Backend};
 
-use crate::globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET};
+use crate::globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET, setting};
 
 /// State of a backend, if that process is one.
 #[inline(always)]
@@ -48,6 +48,23 @@ pub fn current() -> Option<(u32, &'static mut Backend)> {
     let id = bpf_get_current_pid_tgid();
     let pid = id as u32;
     backend(pid).map(|b| (pid, b))
+}
+
+/// Notes that the first of two programs met an event, for the second one ([`missed`]).
+#[inline(always)]
+pub fn met(b: &mut Backend, event: u32) {
+    if setting!(twice) != 0 {
+        b.flags |= event;
+    }
+}
+
+/// The current process, if it is a backend and the first of two programs did not meet the event that is under way.
+#[inline(always)]
+pub fn missed(event: u32) -> Option<(u32, &'static mut Backend)> {
+    let (pid, b) = current()?;
+    let met = b.flags & event != 0;
+    b.flags &= !event;
+    if met { None } else { Some((pid, b)) }
 }
 
 /// The postmaster of the cluster, 0 while there is none.

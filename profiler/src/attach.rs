@@ -17,7 +17,7 @@ use aya::{
     },
     util::{nr_cpus, online_cpus},
 };
-use pgstrobe_common::state::Settings;
+use pgstrobe_common::state::{Settings, TEXT_BUFFERS};
 
 use crate::{
     kernel::btf::Btf,
@@ -66,7 +66,7 @@ pub fn load(settings: &Settings, btf: &aya::Btf, ring_bytes: u32) -> Result<Ebpf
         .btf(Some(btf))
         .override_global("SETTINGS", settings, true)
         .map_max_entries("RING", ring_bytes)
-        .map_max_entries("TEXTS", cpus * 2)
+        .map_max_entries("TEXTS", cpus * TEXT_BUFFERS)
         .load(OBJECT)
         .context("the kernel refuses pgstrobe's maps")
 }
@@ -136,6 +136,14 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<
         (Point::TpBtf(name), program) => {
             if !sites.btf.has_tracepoint(name) {
                 return Err(anyhow!("this kernel has no such tracepoint"));
+            }
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(name, sites.kernel).map_err(brief)?;
+            program.attach()?;
+        }
+        (Point::TpBtfAgain(name), program) => {
+            if !sites.btf.preempts_tracepoints() {
+                return Ok(());
             }
             let program: &mut BtfTracePoint = program.try_into()?;
             program.load(name, sites.kernel).map_err(brief)?;

@@ -116,7 +116,7 @@ fn hooks(out: &mut dyn Write, btf: &Btf) -> io::Result<()> {
             way.hooks.iter().all(|hook| match hook.point {
                 Point::TpBtf(name) => btf.has_tracepoint(name),
                 Point::Fexit(names) => names.iter().any(|name| btf.has_function(name)),
-                Point::Tracepoint(..) | Point::CpuClock(_) | Point::Server(_) => true,
+                Point::Tracepoint(..) | Point::TpBtfAgain(_) | Point::CpuClock(_) | Point::Server(_) => true,
             })
         });
         let label = format!("probe {}", probe.name);

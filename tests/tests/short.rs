@@ -24,7 +24,7 @@ fn load(cluster: &Cluster, profile: Profile) -> Report {
 /// How many runs of programs the kernel left out; nothing else may be lost.
 ///
 /// A kernel that runs programs with preemption on leaves one out when a task comes in between on the same CPU, often on
-/// a slow machine. A read of memory fails where the page is not there at that moment, as in a backend just forked: few
+/// a slow machine; what `tp_btf` programs miss, their second ones catch, and the number is an upper bound. A read of memory fails where the page is not there at that moment, as in a backend just forked: few
 /// do, and what hangs on them is asserted by itself.
 fn left_out(report: &Report) -> u64 {
     let mut lost = report.coverage.lost.clone();
@@ -36,7 +36,8 @@ fn left_out(report: &Report) -> u64 {
     skipped
 }
 
-/// Equal, or less by no more than what was left out.
+/// Equal, or less by no more than what was left out: for what hangs on the tracepoints of system calls, which have no
+/// second programs.
 fn assert_count(what: &str, seen: u64, expected: u64, left_out: u64) {
     let missing = expected.checked_sub(seen).unwrap_or_else(|| panic!("{what}: {seen}, more than {expected}"));
     assert!(missing <= left_out && missing * 100 <= expected, "{what}: {seen} of {expected}, {left_out} left out");
@@ -44,6 +45,8 @@ fn assert_count(what: &str, seen: u64, expected: u64, left_out: u64) {
 
 fn assert_exact(report: &Report) {
     let left_out = left_out(report);
+    let statement = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
+    let left_out = if statement.hooks[0].starts_with("tracepoint/") { left_out } else { 0 };
     let mut all = 0;
     for (mode, operator) in MODES {
         // pgbench prepares each command of its script once per connection, in an exchange of its own.
@@ -126,19 +129,20 @@ fn way_syscall() {
 /// A commit's sync has its backend and its file, and a wait is where it belongs.
 #[test]
 fn commits_and_sleeps() {
+    const COMMITS: u64 = 200;
     let cluster = quiet_cluster();
     psql(&cluster, "CREATE TABLE t (a int)");
     let profile = Profile::start(&cluster, &[]);
-    let run = Pgbench::new(&cluster, 1, 50).script("INSERT INTO t VALUES (1);\n").run();
+    let run = Pgbench::new(&cluster, 1, COMMITS).script("INSERT INTO t VALUES (1);\n").run();
     psql(&cluster, "SELECT pg_sleep(0.5)");
     note("attached after ms", profile.attach_time.as_millis() as u64);
     let report = profile.stop();
     let left_out = left_out(&report);
-    assert_eq!(run.transactions, 50);
-    assert_count("statements", report.statements.count, 51, left_out);
+    assert_eq!(run.transactions, COMMITS);
+    assert_eq!(report.statements.count, COMMITS + 1, "statements, {left_out} programs left out");
     let commits: Vec<_> = report.fsync.by.iter().filter(|row| row.role == "client backend").collect();
     assert!(commits.iter().all(|row| row.file_kind == "wal" && row.file.starts_with("pg_wal/0")), "{commits:?}");
-    assert_count("commits", commits.iter().map(|row| row.count).sum(), 50, left_out);
+    assert_count("commits", commits.iter().map(|row| row.count).sum(), COMMITS, left_out);
     assert_eq!(report.fsync.errors, 0);
 
     let sleep = queries(&report, "pg_sleep")[0];
@@ -206,6 +210,6 @@ fn without_type_information() {
     let profile = Profile::start_by(hidden(), &cluster, &["--btf", &types]);
     psql(&cluster, "SELECT 1");
     let report = profile.stop();
-    assert_count("statements", report.statements.count, 1, left_out(&report));
+    assert_eq!(report.statements.count, 1, "{} programs left out", left_out(&report));
     assert!(!report.host.btf);
 }

@@ -22,6 +22,21 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_FORK);
+    forked(&ctx, 0)
+}
+
+/// Takes over where the first was left out.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork_again(ctx: BtfTracePointContext) -> i32 {
+    match targets::backend(Task::argument(ctx.arg(1)).pid()) {
+        Some(_) => 0,
+        None => forked(&ctx, 1),
+    }
+}
+
+/// `buffer` is the program's own of `FRESH`.
+#[inline(always)]
+fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     let parent = Task::argument(ctx.arg(0)).tgid();
     if parent == 0 || parent != targets::postmaster() {
         return 0;
@@ -32,7 +47,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let now = now();
-    let Some(fresh) = FRESH.get_ptr_mut(0) else { return 0 };
+    let Some(fresh) = FRESH.get_ptr_mut(buffer) else { return 0 };
     // SAFETY: per-CPU, and all its other fields stay zero.
     let fresh = unsafe { &mut *fresh };
     fresh.pid = pid;
@@ -82,6 +97,17 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_EXIT);
+    exited(&ctx)
+}
+
+/// Takes over where the first was left out: then the backend is still known.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit_again(ctx: BtfTracePointContext) -> i32 {
+    exited(&ctx)
+}
+
+#[inline(always)]
+fn exited(ctx: &BtfTracePointContext) -> i32 {
     let task = Task::argument(ctx.arg(0));
     let pid = task.pid();
     let Some(b) = targets::backend(pid) else { return 0 };

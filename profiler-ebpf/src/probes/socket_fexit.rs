@@ -1,7 +1,7 @@
 //! Statement boundary by socket where the tracepoints do not exist: `fexit` of the socket calls.
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
-use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND};
 
 use crate::{globals::enter, kernel, statement, targets};
 
@@ -28,7 +28,7 @@ pub fn sock_sendmsg(ctx: FExitContext) -> i32 {
         && let Some((pid, b)) = targets::current()
     {
         let (buffer, len) = kernel::current_buffer().unwrap_or((0, ret as u64));
-        statement::sent(pid, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len);
+        statement::sent(pid, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, TEXT_OF_SEND);
     }
     0
 }

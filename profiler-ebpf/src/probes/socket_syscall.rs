@@ -4,7 +4,7 @@
 //! told by its descriptor.
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
-use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND};
 
 use crate::{globals::enter, statement, targets};
 
@@ -58,7 +58,7 @@ pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
         && let Some((pid, b)) = targets::current()
         && b.call_len != 0
     {
-        statement::sent(pid, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len);
+        statement::sent(pid, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len, TEXT_OF_SEND);
     }
     0
 }

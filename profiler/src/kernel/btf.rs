@@ -145,7 +145,19 @@ impl Btf {
 
     /// Whether a `tp_btf` program can name this tracepoint (its `btf_trace_` typedef exists).
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        let name = format!("btf_trace_{name}");
+        self.has_typedef(&format!("btf_trace_{name}"))
+    }
+
+    /// Whether programs at tracepoints run with preemption on. A program that is interrupted there is left out for every
+    /// other task of its CPU until it ends (`prog->active`, kernel/trace/bpf_trace.c).
+    ///
+    /// From 7.0 on tracepoints are guarded by SRCU instead of disabled preemption (include/linux/tracepoint.h): the guard's
+    /// type is in BTF since it is in use.
+    pub fn preempts_tracepoints(&self) -> bool {
+        self.has_typedef("class_srcu_fast_notrace_t")
+    }
+
+    fn has_typedef(&self, name: &str) -> bool {
         (1..self.types.len()).any(|id| {
             let at = self.types[id] as usize;
             self.info(at).is_some_and(|(kind, _)| kind == kind::TYPEDEF) && self.name(at) == name.as_bytes()

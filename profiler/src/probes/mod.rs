@@ -71,6 +71,8 @@ pub struct Hook {
 /// Where a program is attached.
 pub enum Point {
     TpBtf(&'static str),
+    /// A second program of a tracepoint, only where the kernel leaves out runs of the first ([`Btf::preempts_tracepoints`]).
+    TpBtfAgain(&'static str),
     /// The first of these kernel functions that exists.
     Fexit(&'static [&'static str]),
     Tracepoint(&'static str, &'static str),
@@ -85,6 +87,7 @@ impl Point {
     pub fn describe(&self) -> String {
         match self {
             Self::TpBtf(name) => format!("tp_btf/{name}"),
+            Self::TpBtfAgain(name) => format!("tp_btf/{name} (again)"),
             Self::Fexit(names) => format!("fexit/{}", names.join("|")),
             Self::Tracepoint(category, name) => format!("tracepoint/{category}/{name}"),
             Self::CpuClock(hz) => format!("perf_event/cpu-clock@{hz}Hz"),

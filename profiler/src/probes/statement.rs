@@ -19,6 +19,8 @@ pub static PROBE: Probe = Probe {
             hooks: &[
                 Hook { program: "sock_recv_length", point: Point::TpBtf("sock_recv_length") },
                 Hook { program: "sock_send_length", point: Point::TpBtf("sock_send_length") },
+                Hook { program: "sock_recv_length_again", point: Point::TpBtfAgain("sock_recv_length") },
+                Hook { program: "sock_send_length_again", point: Point::TpBtfAgain("sock_send_length") },
             ],
             loses: "",
         },

@@ -5,7 +5,9 @@ use pgstrobe_common::state::{HIT_KINDS, LOST_NAMES, LOST_REASONS};
 
 use super::Session;
 use crate::{
+    attach,
     cost::{self, ProgramCost},
+    probes::{Hook, Point},
     report::model::{self, Report},
 };
 
@@ -16,13 +18,19 @@ pub(super) fn counter(ebpf: &Ebpf, map: &str, index: u32) -> u64 {
 }
 
 impl Session {
+    fn is_loaded(&self, hook: &Hook) -> bool {
+        self.ebpf.program(hook.program).is_some_and(|program| attach::descriptor(program).is_some())
+    }
+
     pub(super) fn fill_coverage(&mut self, report: &mut Report) {
         for reason in 0..LOST_REASONS {
             let all = counter(&self.ebpf, "LOST", reason);
             let n = all - std::mem::replace(&mut self.lost_before[reason as usize], all);
             report.coverage.lost.insert(LOST_NAMES[reason as usize].into(), n);
         }
-        report.coverage.lost.insert("programs_skipped".into(), self.skipped_runs());
+        let all = self.skipped_runs();
+        let skipped = all - std::mem::replace(&mut self.skipped_before, all);
+        report.coverage.lost.insert("programs_skipped".into(), skipped);
         let mut hits = [0; HIT_KINDS as usize];
         for (kind, hits) in hits.iter_mut().enumerate() {
             let all = counter(&self.ebpf, "HITS", kind as u32);
@@ -33,10 +41,13 @@ impl Session {
         for attached in &self.attached {
             let probe = attached.probe;
             let hooks = attached.way.map_or(&[][..], |way| way.hooks);
-            let timed = hooks.iter().filter_map(|hook| self.timed.get(hook.program)).fold(
-                ProgramCost::default(),
-                |sum, cost| ProgramCost { hits: sum.hits + cost.hits, run_ns: sum.run_ns + cost.run_ns },
-            );
+            let mut timed = ProgramCost::default();
+            for hook in hooks {
+                let cost = self.timed.get(hook.program).copied().unwrap_or_default();
+                // The second program of a hook adds to what a hit costs.
+                timed.hits += if matches!(hook.point, Point::TpBtfAgain(_)) { 0 } else { cost.hits };
+                timed.run_ns += cost.run_ns;
+            }
             let mut cost = timed;
             if !exact {
                 cost.hits = probe.hit_kinds.iter().map(|kind| hits[*kind as usize]).sum();
@@ -51,7 +62,7 @@ impl Session {
             report.coverage.probes.push(model::ProbeCoverage {
                 name: probe.name.into(),
                 level: probe.level.name().into(),
-                hooks: hooks.iter().map(|hook| hook.point.describe()).collect(),
+                hooks: hooks.iter().filter(|hook| self.is_loaded(hook)).map(|hook| hook.point.describe()).collect(),
                 attached: attached.way.is_some(),
                 hits: cost.hits,
                 run_ns: cost.run_ns,

@@ -82,6 +82,7 @@ pub struct Session {
     window: HashMap<&'static str, ProgramCost>,
     hits_before: [u64; HIT_KINDS as usize],
     lost_before: [u64; LOST_REASONS as usize],
+    skipped_before: u64,
 }
 
 /// Whether this process may profile at all.
@@ -131,6 +132,7 @@ impl Session {
         }
         // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
+        settings.twice = btf.preempts_tracepoints() as u32;
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
         settings.empty = config.empty_programs as u32;
         server.settings(&mut settings);
@@ -204,6 +206,7 @@ impl Session {
             // What proved the hooks is none of the profile.
             hits_before,
             lost_before: [0; LOST_REASONS as usize],
+            skipped_before: 0,
         };
         this.adopt_running();
         if this.config.bpf_stats {
@@ -327,13 +330,25 @@ impl Session {
             .collect()
     }
 
-    /// Runs that the kernel left out; a sample more or less does not count.
+    /// Runs that the kernel left out, at the most: where a hook has two programs, no more than either of them missed. A
+    /// sample more or less does not count.
     fn skipped_runs(&self) -> u64 {
-        let hooks = self.attached.iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
-        hooks
-            .filter(|hook| !matches!(hook.point, Point::CpuClock(_)))
-            .filter_map(|hook| Some(cost::skipped_runs(attach::descriptor(self.ebpf.program(hook.program)?)?)))
-            .sum()
+        let of = |program| Some(cost::skipped_runs(attach::descriptor(self.ebpf.program(program)?)?));
+        let ways = self.attached.iter().filter_map(|attached| attached.way);
+        ways.flat_map(|way| {
+            way.hooks.iter().filter_map(move |hook| {
+                let second = match hook.point {
+                    Point::CpuClock(_) | Point::TpBtfAgain(_) => return None,
+                    Point::TpBtf(name) => {
+                        way.hooks.iter().find(|hook| matches!(hook.point, Point::TpBtfAgain(n) if n == name))
+                    }
+                    _ => None,
+                };
+                let first = of(hook.program)?;
+                Some(second.and_then(|second| of(second.program)).map_or(first, |second| first.min(second)))
+            })
+        })
+        .sum()
     }
 
     /// The report of the interval that ends now. Detaching takes the kernel up to a second, so it is left to the drop of
