@@ -5,6 +5,7 @@
 //! conversions, never transmuted.
 #![no_std]
 
+pub mod context;
 pub mod fields;
 pub mod ledger;
 pub mod record;

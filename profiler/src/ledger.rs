@@ -84,6 +84,7 @@ impl Ledger {
                     cause: None,
                     ns,
                     count,
+                    p99_ns: None,
                 });
             }
         };

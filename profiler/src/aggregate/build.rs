@@ -57,6 +57,7 @@ impl Aggregate {
             startup_ns: backend.startup_ns,
             fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
             alive: backend.alive,
+            ..model::Backend::default()
         }
     }
 
@@ -88,6 +89,7 @@ impl Aggregate {
                 startup: role.startup.summary(),
                 ledger: role.class.ledger.model(self.major),
                 outside: role.outside.model(self.major),
+                ..model::Role::default()
             })
             .collect()
     }
@@ -112,6 +114,7 @@ impl Aggregate {
                     sent_bytes: class.sent_bytes,
                     latency: class.latency.summary(),
                     ledger: class.ledger.model(self.major),
+                    ..model::Query::default()
                 }
             })
             .collect()

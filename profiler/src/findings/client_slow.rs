@@ -26,6 +26,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
                  cursor with FETCH), and look at the CPU of the client's host and the network between."
             .into(),
         explained_ns: cost.ns,
+        confidence: "high".into(),
     })
 }
 

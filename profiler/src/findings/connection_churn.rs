@@ -41,6 +41,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
                  log_connections = on tells who connects."
             .into(),
         explained_ns: startup_ns as u64,
+        confidence: "high".into(),
     })
 }
 

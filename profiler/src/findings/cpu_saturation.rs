@@ -29,6 +29,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
         }
         .into(),
         explained_ns: runnable.ns,
+        confidence: "high".into(),
     })
 }
 

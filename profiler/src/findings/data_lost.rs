@@ -24,6 +24,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
             reasons.first().map_or("", |(reason, _)| reason.as_str())
         ),
         explained_ns: 0,
+        confidence: "high".into(),
     })
 }
 

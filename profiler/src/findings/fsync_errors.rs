@@ -28,6 +28,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
                  fsync\"; keep data_sync_retry = off, and check the data before trusting it."
             .into(),
         explained_ns: 0,
+        confidence: "high".into(),
     })
 }
 

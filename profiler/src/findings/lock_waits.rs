@@ -41,6 +41,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
             _ => format!("To see who waits for whom, {HOLDERS}; log_lock_waits = on logs them."),
         },
         explained_ns: found.ns,
+        confidence: "high".into(),
     })
 }
 

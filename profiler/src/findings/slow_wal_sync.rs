@@ -47,6 +47,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
                  be lost in a crash."
             .into(),
         explained_ns: cost.ns,
+        confidence: "high".into(),
     })
 }
 

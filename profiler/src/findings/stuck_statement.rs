@@ -41,6 +41,7 @@ pub fn rule(report: &Report) -> Option<Finding> {
             )
         },
         explained_ns: stuck.iter().map(|u| u.elapsed_ns).sum(),
+        confidence: "high".into(),
     })
 }
 

@@ -25,7 +25,15 @@ pub fn part(state: &'static str, event: &'static str, cause: Option<&'static str
         Some((class, name)) => (Some(class.into()), Some(name.into())),
         None => (None, None),
     };
-    LedgerPart { state: state.into(), wait_event_type, wait_event, cause: cause.map(Into::into), ns, count }
+    LedgerPart {
+        state: state.into(),
+        wait_event_type,
+        wait_event,
+        cause: cause.map(Into::into),
+        ns,
+        count,
+        p99_ns: None,
+    }
 }
 
 /// A ledger of these parts, largest first.
@@ -38,12 +46,12 @@ fn commit_ledger(scale: u64, count: u64) -> Ledger {
     ledger(vec![
         part("blocked", "IO:WalSync", Some("fsync"), 451 * scale, count),
         part("cpu", "", None, 243 * scale, count * 2),
-        part("blocked", "Lock:transactionid", Some("semaphore"), 121 * scale, count / 7),
-        part("blocked", "LWLock:WALWrite", Some("semaphore"), 90 * scale, count / 3),
+        part("blocked", "Lock:transactionid", Some("poll"), 121 * scale, count / 7),
+        part("blocked", "LWLock:WALWrite", Some("futex"), 90 * scale, count / 3),
         part("runnable", "", None, 61 * scale, count),
-        part("blocked", "IO:DataFileRead", Some("block_io"), 20 * scale, count / 50),
-        part("blocked", "Client:ClientWrite", Some("socket"), 9 * scale, count / 90),
-        part("blocked", "", Some("page_fault"), 4 * scale, count / 100),
+        part("blocked", "IO:DataFileRead", Some("block_read"), 20 * scale, count / 50),
+        part("blocked", "Client:ClientWrite", Some("poll"), 9 * scale, count / 90),
+        part("blocked", "", Some("major_fault"), 4 * scale, count / 100),
         part("unattributed", "", None, scale, 0),
     ])
 }
@@ -62,6 +70,7 @@ fn query(id: &str, text: &str, calls: u64, median: f64, ledger: impl FnOnce(u64)
         ledger: ledger(histogram.sum()),
         latency: histogram.summary(),
         errors: 0,
+        ..Query::default()
     }
 }
 
@@ -110,7 +119,7 @@ fn frame() -> Report {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at: "2026-03-01T03:12:45Z".into(),
         duration_ns: 10_000_000_000,
-        host: Host { kernel: "6.18.0-amd64".into(), cpus: 8, virtualized: true, btf: true },
+        host: Host { kernel: "6.18.0-amd64".into(), cpus: 8, virtualized: true, btf: true, ..Host::default() },
         clusters: vec![Cluster {
             postmaster_pid: 812,
             namespace_pid: None,
@@ -148,7 +157,7 @@ pub fn busy() -> Report {
             |sum| {
                 ledger(vec![
                     part("cpu", "", None, sum / 2, 90),
-                    part("blocked", "IO:DataFileRead", Some("block_io"), sum / 2, 800),
+                    part("blocked", "IO:DataFileRead", Some("block_read"), sum / 2, 800),
                 ])
             },
         ),
@@ -204,7 +213,8 @@ pub fn busy() -> Report {
             latency: report.statements.latency.clone(),
             startup: latency(12, 2_600_000.0, 0.4),
             ledger: report.statements.ledger.clone(),
-            outside: ledger(vec![part("blocked", "Client:ClientRead", Some("socket"), 4_000_000_000, 22_000)]),
+            outside: ledger(vec![part("idle", "Client:ClientRead", Some("poll"), 4_000_000_000, 22_000)]),
+            ..Role::default()
         },
         Role {
             role: "checkpointer".into(),

@@ -26,6 +26,15 @@ pub struct Report {
     pub queries: Vec<Query>,
     /// Statements still open when the profile ended; not counted in `statements`.
     pub unfinished: Vec<Unfinished>,
+    /// What makes the slowest statements different from the rest; none without statements.
+    #[serde(default)]
+    pub tail: Option<Tail>,
+    /// The slowest single statements, the slowest first.
+    #[serde(default)]
+    pub slowest: Vec<Slow>,
+    /// Who was waited for, the longest first.
+    #[serde(default)]
+    pub blocking: Vec<Blocking>,
     pub fsync: Fsync,
     pub findings: Vec<Finding>,
 }
@@ -36,6 +45,32 @@ pub struct Host {
     pub cpus: u32,
     pub virtualized: bool,
     pub btf: bool,
+    /// CPU time of the host during the profile.
+    #[serde(default)]
+    pub cpu: HostCpu,
+}
+
+/// From /proc/stat and /proc/PID/stat, in nanoseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct HostCpu {
+    /// CPUs × duration.
+    pub total_ns: u64,
+    pub idle_ns: u64,
+    /// Taken by the hypervisor.
+    pub steal_ns: u64,
+    /// Of the cluster's processes.
+    pub cluster_ns: u64,
+    /// Of other processes, the largest first: at most ten.
+    pub others: Vec<OtherProcess>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct OtherProcess {
+    pub pid: u32,
+    pub name: String,
+    /// Last component of its cgroup's path.
+    pub cgroup: String,
+    pub cpu_ns: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -135,14 +170,93 @@ pub struct Ledger {
 /// A report may hold some hundred thousand of these: the names that are constants are not copied into each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct LedgerPart {
-    /// `cpu`, `runnable`, `blocked` or `unattributed`.
+    /// `cpu`, `interrupted` (the CPU was taken by interrupts or the hypervisor), `runnable`, `blocked` or `unattributed`;
+    /// outside statements also `idle` and `idle_in_transaction`.
     pub state: Cow<'static, str>,
     /// Such as `Lock`; none without a wait event.
     pub wait_event_type: Option<Cow<'static, str>>,
     pub wait_event: Option<Cow<'static, str>>,
+    /// What the kernel was doing for it: for `blocked` a name of `pgstrobe::cause`; for `runnable` `woken`, `preempted` or
+    /// `cpu_quota`.
     pub cause: Option<Cow<'static, str>>,
     pub ns: u64,
     pub count: u64,
+    /// In the ledger of all statements: 99 of 100 statements spent no more than this in the part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ns: Option<u64>,
+}
+
+/// Statements above a latency, against all others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Tail {
+    /// The latency from which on a statement belongs to the slowest; about one in a hundred does.
+    pub from_ns: u64,
+    pub count: u64,
+    pub ledger: Ledger,
+    /// All others.
+    pub rest_count: u64,
+    pub rest: Ledger,
+}
+
+/// One statement.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Slow {
+    pub pid: u32,
+    /// As in [`Query`].
+    pub query_id: String,
+    pub query: String,
+    pub database: Option<String>,
+    pub user: Option<String>,
+    /// From the beginning of the profile (of the interval, with several).
+    pub began_ns: u64,
+    pub latency_ns: u64,
+    pub error: bool,
+    pub ledger: Ledger,
+    /// Who ended its longest wait for another backend.
+    pub blocker: Option<Blocker>,
+}
+
+/// Waits of one statement class for another, under one wait event.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Blocking {
+    /// Such as `Lock` and `transactionid`.
+    pub wait_event_type: String,
+    pub wait_event: String,
+    /// The class that waited, normalised.
+    pub query: String,
+    /// Backends that waited.
+    pub pids: Vec<u32>,
+    pub count: u64,
+    pub total_ns: u64,
+    pub max_ns: u64,
+    /// Whom it waited for longest.
+    pub blocker: Blocker,
+    /// What that one waited for in turn, as words: `pid 12 (UPDATE …) waits for Lock:transactionid of pid 13`, up to the
+    /// one that waits for nobody.
+    pub chain: Vec<String>,
+    /// The backends wait for each other: a deadlock.
+    pub cycle: bool,
+    /// For a lock of a relation: its number in `pg_class`, and the mode waited for, such as `AccessExclusiveLock`.
+    pub relation: Option<u32>,
+    pub mode: Option<String>,
+    /// Still waiting when the profile ended.
+    pub waiting: u64,
+}
+
+/// A backend others waited for, as it was when the wait ended or was last looked at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Blocker {
+    pub pid: u32,
+    pub role: String,
+    /// `active`, `idle in transaction` (also when it had been idle until the statement that released the lock), or
+    /// `waiting`: it holds nothing, but stands before the others in the queue.
+    pub state: String,
+    /// The statement it was in, or its last one.
+    pub query: Option<String>,
+    /// How long that had been running.
+    pub running_ns: u64,
+    /// How long its transaction had been idle, in all.
+    pub idle_in_transaction_ns: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -166,9 +280,22 @@ pub struct Backend {
     pub outside: Ledger,
     /// From fork to ready for the first statement, when it began during the profile.
     pub startup_ns: Option<u64>,
+    /// The parts of that time.
+    #[serde(default)]
+    pub startup: Ledger,
+    #[serde(default)]
+    pub idle_in_transaction: IdleInTransaction,
     pub fsync: BackendFsync,
     /// `false` when it ended during the profile.
     pub alive: bool,
+}
+
+/// Waits for the client inside a transaction, which keeps its locks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct IdleInTransaction {
+    pub count: u64,
+    pub total_ns: u64,
+    pub max_ns: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -187,8 +314,16 @@ pub struct Role {
     pub latency: Hist,
     /// Connections started during the profile, from fork to ready.
     pub startup: Hist,
+    /// The parts of the start-ups.
+    #[serde(default)]
+    pub startup_ledger: Ledger,
     pub ledger: Ledger,
     pub outside: Ledger,
+    #[serde(default)]
+    pub idle_in_transaction: IdleInTransaction,
+    /// Samples of its processes on a CPU, by the wait event they showed there: `Type:Event`, or empty for none.
+    #[serde(default)]
+    pub cpu_samples: std::collections::BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -208,6 +343,14 @@ pub struct Query {
     pub sent_bytes: u64,
     pub latency: Hist,
     pub ledger: Ledger,
+    /// Parallel workers that ended for its statements, and their time from fork to exit, beside that of their leaders.
+    #[serde(default)]
+    pub worker_processes: u64,
+    #[serde(default)]
+    pub workers: Ledger,
+    /// As in [`Role`], of its backends and workers.
+    #[serde(default)]
+    pub cpu_samples: std::collections::BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -258,4 +401,7 @@ pub struct Finding {
     /// Time of backends the finding explains; 0 where it is not about time.
     #[serde(default)]
     pub explained_ns: u64,
+    /// `high` (the evidence leaves one cause), `medium` (the usual cause of this evidence) or `low` (one of several).
+    #[serde(default)]
+    pub confidence: String,
 }

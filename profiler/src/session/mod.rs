@@ -391,6 +391,7 @@ impl Session {
                 cpus: self.host.cpus,
                 virtualized: self.host.virtualized,
                 btf: self.host.btf,
+                ..model::Host::default()
             },
             clusters: vec![self.cluster_model()],
             ..Report::default()

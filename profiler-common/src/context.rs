@@ -1,0 +1,27 @@
+//! What the kernel was doing for a task when it left the CPU, as one word: the key of a blocked part beside its wait event.
+//!
+//! The kernel side only takes down facts; userspace makes a cause of them (`cause.rs` of the profiler).
+
+/// Number of the system call the task is in (low bits); [`NO_SYSCALL`] in an exception (a page fault), or when unread.
+pub const SYSCALL_MASK: u32 = 0xfff;
+pub const NO_SYSCALL: u32 = 0xfff;
+
+/// It sleeps until an event, not until a signal (`TASK_UNINTERRUPTIBLE`, `TASK_KILLABLE`).
+pub const UNINTERRUPTIBLE: u32 = 1 << 12;
+/// The kernel waits for a block device on its behalf (`task_struct.in_iowait`).
+pub const IOWAIT: u32 = 1 << 13;
+/// It frees memory for its own allocation (`PF_MEMALLOC`).
+pub const RECLAIM: u32 = 1 << 14;
+/// And the limit that made it do so is one of a memory cgroup.
+pub const MEMCG_RECLAIM: u32 = 1 << 15;
+/// It is made to wait because too much memory is dirty (`balance_dirty_pages`).
+pub const DIRTY_THROTTLE: u32 = 1 << 16;
+/// It is stopped or traced (`__TASK_STOPPED`, `__TASK_TRACED`).
+pub const STOPPED: u32 = 1 << 17;
+/// It is on its way out.
+pub const EXITING: u32 = 1 << 18;
+
+/// Not of the kernel but of the server: the wait is for the next message of the client.
+pub const IDLE: u32 = 1 << 19;
+/// And a transaction is open meanwhile.
+pub const IN_TRANSACTION: u32 = 1 << 20;
