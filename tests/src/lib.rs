@@ -4,25 +4,39 @@
 //! Helpers panic with the full picture: what pgstrobe said, what the kernel and the server logged. A test that cannot
 //! run here says why with [`skip!`].
 
+mod activity;
 mod bpf;
+mod cgroup;
 mod client;
+mod hogs;
 mod load;
 mod notes;
 mod processes;
 mod profile;
+mod slow_wal;
+mod standby;
+mod stopped;
 mod support;
 mod traps;
+mod verdict;
 mod wire;
 mod witness;
 
+pub use activity::{Activity, Samples, WITNESS};
 pub use bpf::BpfObjects;
+pub use cgroup::Cgroup;
 pub use client::patient_client;
+pub use hogs::{HOG, Hogs};
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
 pub use notes::{note, note_hooks};
 pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
+pub use slow_wal::SlowWal;
+pub use standby::Pair;
+pub use stopped::Stopped;
 pub use support::Support;
 pub use traps::{Place, names_functions, places};
+pub use verdict::{assert_first, assert_largest, largest, shares, time_of};
 pub use wire::Wire;
 pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};

@@ -167,12 +167,22 @@ impl Client {
 
     /// Runs a command and waits for its end; the first line of its rows.
     pub fn ask(&mut self, sql: &str) -> String {
+        self.send(sql);
+        self.answer()
+    }
+
+    /// Runs a command and does not wait for it; [`Self::answer`] comes next.
+    pub fn send(&mut self, sql: &str) {
         let stdin = self.child.child().stdin.as_mut().expect("stdin");
         stdin.write_all(format!("{sql};\n\\echo done\n").as_bytes()).expect("psql reads");
+    }
+
+    /// The first line of the rows of what was sent.
+    pub fn answer(&mut self) -> String {
         let mut first = String::new();
         loop {
             let mut line = String::new();
-            assert!(self.answers.read_line(&mut line).expect("psql answers") > 0, "psql has ended: {sql}");
+            assert!(self.answers.read_line(&mut line).expect("psql answers") > 0, "psql has ended");
             match line.trim_end() {
                 "done" => return first,
                 line if first.is_empty() => first = line.to_string(),

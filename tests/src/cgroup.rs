@@ -1,0 +1,132 @@
+//! A control group of our own, version 1 or 2, that limits what is put into it; gone with the value.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+const PREFIX: &str = "pgstrobe-test-";
+
+pub struct Cgroup {
+    dir: PathBuf,
+    /// The group above: processes go back there.
+    parent: PathBuf,
+    v2: bool,
+}
+
+impl Cgroup {
+    /// `controller` by its name in version 2: `cpu`, `io`.
+    pub fn new(controller: &str) -> Result<Self, String> {
+        let (parent, v2) = hierarchy(controller)?;
+        remove_orphans(&parent);
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = parent.join(name);
+        fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        Ok(Self { dir, parent, v2 })
+    }
+
+    pub fn add(&self, pids: &[u32]) {
+        for pid in pids {
+            // A process that is gone needs no group.
+            let _ = fs::write(self.dir.join("cgroup.procs"), pid.to_string());
+        }
+    }
+
+    pub fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// At most this share of one CPU, in percent, in periods of 100 ms.
+    pub fn limit_cpu(&self, percent: u32) {
+        let quota = percent * 1000;
+        match self.v2 {
+            true => self.set("cpu.max", &format!("{quota} 100000")),
+            false => {
+                self.set("cpu.cfs_period_us", "100000");
+                self.set("cpu.cfs_quota_us", &quota.to_string());
+            }
+        }
+    }
+
+    /// At most so many writes a second to a device (`major:minor`).
+    pub fn limit_writes(&self, device: &str, each_second: u32) {
+        match self.v2 {
+            true => self.set("io.max", &format!("{device} wiops={each_second}")),
+            false => self.set("blkio.throttle.write_iops_device", &format!("{device} {each_second}")),
+        }
+    }
+
+    /// Periods in which it was held back, and the time of that in nanoseconds.
+    pub fn throttled(&self) -> (u64, u64) {
+        let text = fs::read_to_string(self.dir.join("cpu.stat")).expect("cpu.stat");
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
+            line.unwrap_or(0)
+        };
+        // Version 1 counts nanoseconds, version 2 microseconds.
+        (value("nr_throttled"), value("throttled_time") + value("throttled_usec") * 1000)
+    }
+
+    fn set(&self, file: &str, value: &str) {
+        let path = self.dir.join(file);
+        fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {value}: {error}", path.display()));
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        remove(&self.dir, &self.parent);
+    }
+}
+
+/// Where the controller is, and whether that is version 2.
+fn hierarchy(controller: &str) -> Result<(PathBuf, bool), String> {
+    let mounts = fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
+    let v1 = if controller == "io" { "blkio" } else { controller };
+    for line in mounts.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [_, dir, kind, options, ..] = words[..] else { continue };
+        if kind == "cgroup" && options.split(',').any(|option| option == v1) {
+            return Ok((dir.into(), false));
+        }
+        let offers = |file: &str| {
+            let list = fs::read_to_string(Path::new(dir).join(file)).unwrap_or_default();
+            list.split_whitespace().any(|of| of == controller)
+        };
+        if kind == "cgroup2" && offers("cgroup.controllers") {
+            if !offers("cgroup.subtree_control") {
+                let enable = fs::write(Path::new(dir).join("cgroup.subtree_control"), format!("+{controller}"));
+                enable.map_err(|error| format!("{dir}: {controller} cannot be handed down: {error}"))?;
+            }
+            return Ok((dir.into(), true));
+        }
+    }
+    Err(format!("no cgroup hierarchy has the controller {controller}"))
+}
+
+/// Groups of tests that were killed.
+fn remove_orphans(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&entry.path(), parent);
+        }
+    }
+}
+
+fn remove(dir: &Path, parent: &Path) {
+    for _ in 0..100 {
+        let inside = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in inside.lines() {
+            let _ = fs::write(parent.join("cgroup.procs"), pid);
+        }
+        // Refused while one that is exiting is still in there.
+        if fs::remove_dir(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("{} could not be removed", dir.display());
+}

@@ -1,0 +1,50 @@
+//! What a report says was the matter: its first finding, and the largest part of a ledger.
+
+use pgstrobe::report::model::{Ledger, LedgerPart, Report};
+
+/// The parts' time by what Postgres calls the wait, `Type:Event`; by state where there is no wait event. Largest first.
+pub fn shares(ledger: &Ledger) -> Vec<(String, u64)> {
+    let mut sums = std::collections::BTreeMap::<String, u64>::new();
+    for part in &ledger.parts {
+        *sums.entry(part_name(part)).or_default() += part.ns;
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+    sums
+}
+
+fn part_name(part: &LedgerPart) -> String {
+    match (part.state.as_ref(), &part.wait_event_type, &part.wait_event) {
+        ("blocked", Some(kind), Some(event)) => format!("{kind}:{event}"),
+        (state, ..) => state.to_string(),
+    }
+}
+
+/// The largest part, with its share of the whole.
+pub fn largest(ledger: &Ledger) -> (String, f64) {
+    let (name, ns) = shares(ledger).into_iter().next().unwrap_or_default();
+    (name, ns as f64 / ledger.wall_ns.max(1) as f64)
+}
+
+/// Time under one name of [`shares`].
+pub fn time_of(ledger: &Ledger, name: &str) -> u64 {
+    shares(ledger).into_iter().find(|(of, _)| of == name).map_or(0, |(_, ns)| ns)
+}
+
+/// The largest part of the statements' ledger is one of these; a name may end in `:` for all of a type.
+#[track_caller]
+pub fn assert_largest(ledger: &Ledger, expected: &[&str]) {
+    let (name, share) = largest(ledger);
+    println!("largest part: {name}, {:.1} %", share * 100.0);
+    let fits = |of: &&str| name == **of || of.ends_with(':') && name.starts_with(*of);
+    assert!(expected.iter().any(|of| fits(&of)), "largest is {name}, not {expected:?}: {:?}", shares(ledger));
+}
+
+/// The first finding has this id; all of it, for what else is to be asserted.
+#[track_caller]
+pub fn assert_first<'a>(report: &'a Report, id: &str) -> &'a pgstrobe::report::model::Finding {
+    let ids: Vec<&str> = report.findings.iter().map(|finding| finding.id.as_str()).collect();
+    println!("findings: {ids:?}");
+    assert_eq!(ids.first(), Some(&id), "all findings: {:#?}", report.findings);
+    &report.findings[0]
+}
