@@ -25,7 +25,7 @@ mod witness;
 pub use activity::{Activity, Samples, WITNESS};
 pub use bpf::BpfObjects;
 pub use cgroup::Cgroup;
-pub use client::patient_client;
+pub use client::{patient_client, read_late};
 pub use hogs::{HOG, Hogs};
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
 pub use notes::{note, note_hooks};
