@@ -93,13 +93,12 @@ fn parallel_workers() {
     ]);
     psql(&cluster, "CREATE TABLE big AS SELECT i, md5(i::text) AS m FROM generate_series(1, 300000) i");
     psql(&cluster, "ANALYZE big");
-    let query = "SELECT count(DISTINCT length(m)), count(*) FILTER (WHERE sha512(m::bytea) > 'x') FROM big";
-    let query = query.replace("count(DISTINCT length(m)), ", "");
+    let query = "SELECT count(*) FILTER (WHERE sha512(m::bytea) > 'x') FROM big";
     let profile = Profile::start(&cluster, &[]);
     let activity = Activity::watch(&cluster, Duration::from_millis(20));
     let plan = psql(&cluster, &format!("EXPLAIN (ANALYZE, TIMING OFF) {query}"));
     for _ in 0..8 {
-        psql(&cluster, &query);
+        psql(&cluster, query);
     }
     let samples = activity.stop();
     let report = profile.stop();

@@ -30,25 +30,31 @@ fn temp_bytes(cluster: &Cluster) -> u64 {
 #[test]
 fn a_sort_that_spills() {
     let cluster = quiet_with(&["work_mem = 64kB", "log_temp_files = 0", "max_parallel_workers_per_gather = 0"]);
-    psql(&cluster, "CREATE TABLE big AS SELECT md5(i::text) AS m FROM generate_series(1, 200000) i");
-    let sort = "SELECT m FROM big ORDER BY m OFFSET 199999";
+    // Wide rows by a narrow key: moving them costs more than comparing them.
+    let table = "CREATE TABLE big AS SELECT i * 7919 % 100003 AS k, repeat(md5(i::text), 30) AS m FROM \
+                 generate_series(1, 60000) i";
+    psql(&cluster, table);
+    let sort = "SELECT k, m FROM big ORDER BY k OFFSET 59999";
     let plan = psql(&cluster, &format!("EXPLAIN ANALYZE {sort}"));
     assert!(plan.contains("Sort Method: external merge"), "{plan}");
     let profile = Profile::start(&cluster, &[]);
+    let activity = Activity::watch(&cluster, Duration::from_millis(10));
     let before = temp_bytes(&cluster);
-    let logged = cluster.log_tail(1000).matches("temporary file: path").count();
+    let logged = || cluster.log_tail(10_000).matches("temporary file: path").count();
+    let logged_before = logged();
     for _ in 0..4 {
         psql(&cluster, sort);
     }
-    wait_until("temporary files are counted", || temp_bytes(&cluster) > before + (16 << 20));
-    let logged = cluster.log_tail(1000).matches("temporary file: path").count() - logged;
+    wait_until("temporary files are counted", || temp_bytes(&cluster) > before + (200 << 20));
+    let samples = activity.stop();
+    let logged = logged() - logged_before;
     let report = profile.stop();
 
     assert!(logged >= 4, "{logged} temporary files in the log");
-    let sorts = queries(&report, "ORDER BY m");
+    assert!(samples.share("IO:BufFileRead") + samples.share("IO:BufFileWrite") > 0.3, "{samples:?}");
+    let sorts = queries(&report, "ORDER BY k");
     assert_eq!(sorts.iter().map(|query| query.calls).sum::<u64>(), 4);
-    println!("{:?}", shares(&sorts[0].ledger));
-    // In the page cache: a temporary file costs CPU time, and its waits are short.
+    // In the page cache a temporary file costs CPU time, and its waits are short.
     assert_largest(&report.statements.ledger, &["cpu", "IO:BufFileWrite", "IO:BufFileRead"]);
     assert_nothing_lost(&report);
     assert_first(&report, "spill");
