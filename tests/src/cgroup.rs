@@ -15,7 +15,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// `controller` by its name in version 2: `cpu`, `io`.
+    /// `controller` by its name in version 2, `cpu` or `io`, or `cpuacct`, which every group of version 2 does.
     pub fn new(controller: &str) -> Result<Self, String> {
         let (parent, v2) = hierarchy(controller)?;
         remove_orphans(&parent);
@@ -57,15 +57,26 @@ impl Cgroup {
         }
     }
 
+    /// CPU time of all that was in it, in nanoseconds.
+    pub fn cpu_time(&self) -> u64 {
+        match self.v2 {
+            true => self.value("cpu.stat", "usage_usec") * 1000,
+            false => self.value("cpuacct.usage", ""),
+        }
+    }
+
     /// Periods in which it was held back, and the time of that in nanoseconds.
     pub fn throttled(&self) -> (u64, u64) {
-        let text = fs::read_to_string(self.dir.join("cpu.stat")).expect("cpu.stat");
-        let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
-            line.unwrap_or(0)
-        };
         // Version 1 counts nanoseconds, version 2 microseconds.
-        (value("nr_throttled"), value("throttled_time") + value("throttled_usec") * 1000)
+        let time = self.value("cpu.stat", "throttled_time") + self.value("cpu.stat", "throttled_usec") * 1000;
+        (self.value("cpu.stat", "nr_throttled"), time)
+    }
+
+    /// The number on the line of a name; 0 where it is not there.
+    fn value(&self, file: &str, name: &str) -> u64 {
+        let path = self.dir.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
     }
 
     fn set(&self, file: &str, value: &str) {
@@ -91,6 +102,9 @@ fn hierarchy(controller: &str) -> Result<(PathBuf, bool), String> {
             return Ok((dir.into(), false));
         }
         let offers = |file: &str| {
+            if controller == "cpuacct" {
+                return true;
+            }
             let list = fs::read_to_string(Path::new(dir).join(file)).unwrap_or_default();
             list.split_whitespace().any(|of| of == controller)
         };

@@ -12,28 +12,19 @@ use xtask::cluster::Cluster;
 
 use crate::load::Latencies;
 
-/// bpftrace counting the calls that sync, by pid and call.
-pub struct BpftraceSyncs {
+/// A script of bpftrace at work, and what it prints.
+pub(crate) struct Bpftrace {
     child: Owned,
     lines: mpsc::Receiver<String>,
 }
 
-const SYNC_SCRIPT: &str = r#"
-tracepoint:syscalls:sys_enter_fsync { @n[pid, "fsync"] = count(); }
-tracepoint:syscalls:sys_enter_fdatasync { @n[pid, "fdatasync"] = count(); }
-tracepoint:syscalls:sys_enter_sync_file_range { @n[pid, "sync_file_range"] = count(); }
-tracepoint:syscalls:sys_enter_msync { @n[pid, "msync"] = count(); }
-interval:ms:200 { printf("tick\n"); }
-END { printf("end\n"); }
-"#;
-
-impl BpftraceSyncs {
-    /// Returns once it counts.
-    pub fn start() -> Self {
+impl Bpftrace {
+    /// Returns once it traces. The script must end with `TICK`.
+    pub(crate) fn start(script: &str) -> Self {
         // It needs tracefs; where that is not mounted it gets one that only itself sees.
         let mount = "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &format!("{mount}; exec bpftrace -e \"$0\""), SYNC_SCRIPT]);
+        command.args(["--mount", "sh", "-c", &format!("{mount}; exec bpftrace -e \"$0\""), script]);
         command.env("BPFTRACE_MAP_KEYS_MAX", "65536");
         let errors = tempfile::tempfile().expect("a temporary file");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.try_clone().expect("its handle"));
@@ -55,12 +46,42 @@ impl BpftraceSyncs {
         Self { child, lines }
     }
 
+    /// Ends it; all that it printed since it was ready.
+    pub(crate) fn stop(self) -> impl Iterator<Item = String> {
+        self.child.signal(libc::SIGINT);
+        // Ends when bpftrace closes its output.
+        std::iter::from_fn(move || {
+            let _alive = &self.child;
+            self.lines.recv_timeout(Duration::from_secs(30)).ok()
+        })
+    }
+}
+
+/// What a script ends with.
+pub(crate) const TICK: &str = "interval:ms:200 { printf(\"tick\\n\"); }\nEND { printf(\"end\\n\"); }\n";
+
+/// bpftrace counting the calls that sync, by pid and call.
+pub struct BpftraceSyncs {
+    bpftrace: Bpftrace,
+}
+
+const SYNC_SCRIPT: &str = r#"
+tracepoint:syscalls:sys_enter_fsync { @n[pid, "fsync"] = count(); }
+tracepoint:syscalls:sys_enter_fdatasync { @n[pid, "fdatasync"] = count(); }
+tracepoint:syscalls:sys_enter_sync_file_range { @n[pid, "sync_file_range"] = count(); }
+tracepoint:syscalls:sys_enter_msync { @n[pid, "msync"] = count(); }
+"#;
+
+impl BpftraceSyncs {
+    /// Returns once it counts.
+    pub fn start() -> Self {
+        Self { bpftrace: Bpftrace::start(&format!("{SYNC_SCRIPT}{TICK}")) }
+    }
+
     /// Counts by (pid, syscall), of the processes given.
     pub fn stop(self, pids: &BTreeSet<u32>) -> BTreeMap<(u32, String), u64> {
-        self.child.signal(libc::SIGINT);
         let mut counts = BTreeMap::new();
-        // Ends when bpftrace closes its output.
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
+        for line in self.bpftrace.stop() {
             // @n[4711, fdatasync]: 12
             let Some((key, count)) = line.strip_prefix("@n[").and_then(|rest| rest.split_once("]: ")) else { continue };
             let (pid, call) = key.split_once(", ").expect("bpftrace's key");
