@@ -8,7 +8,10 @@ use pgstrobe_common::{
     record::{
         Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title,
     },
-    state::{BACKEND_CUT, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL, LOST_RING_FULL},
+    state::{
+        BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
+        LOST_RING_FULL,
+    },
 };
 
 use crate::{
@@ -51,7 +54,9 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     // SAFETY: per-CPU, and all its other fields stay zero.
     let fresh = unsafe { &mut *fresh };
     fresh.pid = pid;
-    fresh.flags = BACKEND_STARTING;
+    // It waits for its first CPU.
+    fresh.flags = BACKEND_STARTING | BACKEND_OFF;
+    fresh.off_ns = now;
     fresh.backend_type = u32::MAX;
     fresh.forked_ns = now;
     fresh.since_ns = now;

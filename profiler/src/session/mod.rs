@@ -285,7 +285,7 @@ impl Session {
 
     /// A quota may come and go; looked at once a second or so.
     fn follow_quota(&mut self) {
-        if self.ticks % 10 != 0 {
+        if !self.ticks.is_multiple_of(10) {
             return;
         }
         let Ok(mut target) = self.target.get(&0, 0) else { return };
