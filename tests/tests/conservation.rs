@@ -139,8 +139,9 @@ fn churn() {
     let cluster = quiet_cluster();
     cluster.pgbench_init(1).expect("pgbench -i");
     group.add(&cluster.pids());
-    let lives = Lives::watch(cluster.pid());
     let profile = Profile::start(&cluster, &[]);
+    // Behind the profile's hooks in both places, so that what it does there is in neither.
+    let lives = Lives::watch(cluster.pid());
     let before = group.cpu_time();
     Pgbench::new(&cluster, 4, 150).args(&["-C"]).run();
     // The last backends leave.
@@ -158,6 +159,18 @@ fn churn() {
     let everyone = report.backends.iter().map(|backend| of_state(&account(&report, backend), "cpu")).sum::<u64>();
     println!("{} lives: {wall} of {expected_wall} ns; run queue {delay} of {expected_delay} ns", ended.len());
     println!("CPU {everyone} of {cpu} ns");
+    for backend in ended.iter().step_by(60) {
+        let (account, life) = (account(&report, backend), lives[&backend.pid]);
+        let parts: Vec<_> = account.iter().map(|ledger| shares(ledger)).collect();
+        println!(
+            "{}: {} of {} ns, run queue {} of {} ns {parts:?}",
+            backend.pid,
+            whole(&account),
+            life.wall_ns,
+            of_state(&account, "runnable"),
+            life.run_delay_ns
+        );
+    }
     assert!(off(wall, expected_wall) < 0.001);
     assert!(delay.abs_diff(expected_delay) < expected_delay.max(cpu) / 100);
     assert!(off(everyone, cpu) < 0.01);

@@ -43,6 +43,12 @@ const TEST: &[Need] = &[
     Need { what: "strace", packages: &["strace"], optional: true, present: || in_path("strace") },
     Need { what: "openssl", packages: &["openssl"], optional: true, present: || in_path("openssl") },
     Need { what: "qemu", packages: &["qemu-system-x86"], optional: true, present: || in_path("qemu-system-x86_64") },
+    Need {
+        what: "pg_wait_sampling",
+        packages: &["postgresql-15-pg-wait-sampling"],
+        optional: true,
+        present: has_wait_sampling,
+    },
     Need { what: "busybox", packages: &["busybox-static"], optional: true, present: || in_path("busybox") },
 ];
 
@@ -281,6 +287,12 @@ fn has_server() -> bool {
         let own = |program: &str| bin.join(program).is_file() || in_path(program);
         own("pgbench") && own("psql")
     })
+}
+
+/// The package above is for Debian 12's server: with another one, nothing is missing that could be installed.
+fn has_wait_sampling() -> bool {
+    let Ok(bin) = cluster::find_bin_dir() else { return true };
+    !bin.starts_with("/usr/lib/postgresql/15") || bin.with_file_name("lib").join("pg_wait_sampling.so").is_file()
 }
 
 pub fn in_path(program: &str) -> bool {
