@@ -144,6 +144,36 @@ impl Histogram {
         self.saturated += other.saturated;
     }
 
+    /// Takes away what `out` counted, all of which must have been counted here, and adds what `with` did. Minimum and
+    /// maximum are then no longer exact, but bounds.
+    pub fn replace(&mut self, out: &Histogram, with: &Histogram) {
+        let mut kept = Histogram { min: self.min, max: self.max, sum: self.sum.saturating_sub(out.sum), ..Self::new() };
+        kept.saturated = self.saturated.saturating_sub(out.saturated);
+        let mut gone = out.filled().peekable();
+        for (bucket, n) in self.filled() {
+            while gone.next_if(|&(before, _)| before < bucket).is_some() {}
+            let left = n.saturating_sub(gone.next_if(|&(same, _)| same == bucket).map_or(0, |(_, n)| n));
+            kept.count += left;
+            kept.add_at(bucket, left);
+        }
+        kept.merge(with);
+        *self = kept;
+    }
+
+    /// The value that a share of `of` values does not exceed, of which all that were not counted here are 0.
+    pub fn quantile_of(&self, quantile: f64, of: u64) -> u64 {
+        let rank = ((quantile * of as f64).ceil() as u64).clamp(1, of.max(1));
+        let mut seen = of.saturating_sub(self.count);
+        if seen >= rank {
+            return 0;
+        }
+        let reached = self.filled().find(|&(_, n)| {
+            seen += n;
+            seen >= rank
+        });
+        reached.map_or(self.max, |(bucket, _)| highest(bucket).min(self.max))
+    }
+
     /// Values recorded.
     pub fn count(&self) -> u64 {
         self.count

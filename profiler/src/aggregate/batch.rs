@@ -28,9 +28,7 @@ impl Aggregate {
     /// Counts the statements of a batch but the first `counted`, which a report has already.
     fn statements_of(&mut self, pid: u32, batch: &Batch, counted: u32) {
         let len = (batch.len as usize).min(BATCH_LEN);
-        for finished in batch.statements.iter().take(len).skip(counted as usize) {
-            self.statement(pid, finished, None);
-        }
+        self.short_statements(pid, batch.statements[..len].get(counted as usize..).unwrap_or_default());
         if let Some(backend) = self.live.get_mut(&pid) {
             backend.counted = (batch.generation, counted.max(len as u32));
         }

@@ -88,6 +88,7 @@ impl Session {
                     {
                         self.aggregate.identify(pid, Identity::of(role));
                     }
+                    self.aggregate.ends(pid, exit.header.ts_ns);
                     self.aggregate.exit(pid, exit.outside_ns, &exit.outside);
                 }
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),

@@ -208,6 +208,7 @@ impl Session {
             lost_before: [0; LOST_REASONS as usize],
             skipped_before: 0,
         };
+        this.aggregate.begins(monotonic_ns());
         this.adopt_running();
         if this.config.bpf_stats {
             this.timing = Timing::start();
@@ -401,6 +402,7 @@ impl Session {
         report.findings = findings::evaluate(&report);
         if !last {
             self.aggregate.next_interval();
+            self.aggregate.begins(monotonic_ns());
             self.interval = Instant::now();
             self.started_at = SystemTime::now();
             self.cpu_at_start = cost::own_cpu_ns();
