@@ -78,11 +78,24 @@ impl Histogram {
     /// Counts one duration in nanoseconds.
     #[inline]
     pub fn record(&mut self, ns: u64) {
+        let bucket = index(ns.min(TOP_NS));
+        let slot = self.slots[bucket / SUB] as usize;
+        // By far the most: the counter is there, and not about to overflow.
+        if let Some(counter) = self.counts.get_mut(slot.wrapping_sub(1).wrapping_mul(SUB).wrapping_add(bucket % SUB))
+            && *counter != u16::MAX
+            && ns <= TOP_NS
+        {
+            *counter += 1;
+            self.count += 1;
+            self.sum = self.sum.saturating_add(ns);
+            self.min = self.min.min(ns);
+            self.max = self.max.max(ns);
+            return;
+        }
         self.record_n(ns, 1);
     }
 
     /// Counts the same duration `n` times.
-    #[inline]
     pub fn record_n(&mut self, ns: u64, n: u64) {
         if n == 0 {
             return;

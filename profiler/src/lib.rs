@@ -19,3 +19,4 @@ pub mod report;
 pub mod run;
 pub mod say;
 pub mod session;
+pub mod ticker;

@@ -106,7 +106,8 @@ mod tests {
 
     fn slept(event: u32, ns: u64, runnable_ns: u64) -> KernelLedger {
         let mut ledger = KernelLedger { runnable_ns, ..Default::default() };
-        ledger.parts[0] = Part { wait_event_info: event, count: 1, ns, ..Part::default() };
+        let part = &mut ledger.parts[0];
+        (part.wait_event_info, part.count, part.ns) = (event, 1, ns);
         ledger
     }
 

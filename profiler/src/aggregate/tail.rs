@@ -107,13 +107,12 @@ const fn lowest(bucket: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use pgstrobe_common::ledger::Part;
-
     use super::*;
 
     fn slept(ns: u64) -> KernelLedger {
         let mut ledger = KernelLedger::default();
-        ledger.parts[0] = Part { wait_event_info: 0x0a00_0000, count: 1, ns, ..Part::default() };
+        let part = &mut ledger.parts[0];
+        (part.wait_event_info, part.count, part.ns) = (0x0a00_0000, 1, ns);
         ledger
     }
 

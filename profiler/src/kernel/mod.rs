@@ -2,3 +2,4 @@
 
 pub mod btf;
 pub mod features;
+pub mod host_cpu;

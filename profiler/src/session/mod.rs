@@ -3,6 +3,7 @@
 mod backends;
 mod coverage;
 mod drain;
+mod host;
 mod restart;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
     kernel::{
         btf::{Btf, VMLINUX},
         features::{self, Host, monotonic_ns},
+        host_cpu::HostCpu,
     },
     postgres::{
         backend::{Identity, Role},
@@ -60,6 +62,7 @@ pub struct Session {
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
+    host_cpu: HostCpu,
     config: Config,
     attached: Vec<Attached>,
     aggregate: Aggregate,
@@ -187,6 +190,7 @@ impl Session {
             target,
             server,
             host: Host::look(),
+            host_cpu: HostCpu::open(),
             config,
             attached,
             aggregate,
@@ -361,6 +365,7 @@ impl Session {
         self.drain();
         self.identify_new();
         let elapsed = self.interval.elapsed();
+        let host = self.host_model();
         let states = self.backends.all().map(|state| (state, monotonic_ns()));
         let states: Vec<_> =
             states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
@@ -387,13 +392,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
             duration_ns: elapsed.as_nanos() as u64,
-            host: model::Host {
-                kernel: self.host.release.clone(),
-                cpus: self.host.cpus,
-                virtualized: self.host.virtualized,
-                btf: self.host.btf,
-                ..model::Host::default()
-            },
+            host,
             clusters: vec![self.cluster_model()],
             ..Report::default()
         };
