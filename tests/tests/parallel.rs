@@ -133,8 +133,10 @@ fn their_cpu_is_what_the_scheduler_says() {
     // runs it waits for a CPU, which the ledger does not tell from running. And 1 %, as for every ledger.
     let slack = sum(|worker| worker.unseen.as_nanos() as u64) + sum(|worker| worker.delayed_ns) + witness / 100;
     println!("{cpu} ns on CPU of {wall} ns, schedstat {witness} ns, {slack} ns of slack");
-    assert!(slack < witness / 4, "the machine is too busy for a witness: {slack} ns of {witness} ns");
     assert!(cpu + witness / 100 >= witness && cpu <= witness + slack, "{cpu} ns, schedstat {witness} ns");
+    if slack >= witness / 4 {
+        skip!("the machine is too busy for a witness: it is within {slack} ns of {witness} ns");
+    }
 }
 
 #[test]
