@@ -78,11 +78,24 @@ impl Histogram {
     /// Counts one duration in nanoseconds.
     #[inline]
     pub fn record(&mut self, ns: u64) {
+        let bucket = index(ns.min(TOP_NS));
+        let slot = self.slots[bucket / SUB] as usize;
+        // By far the most: the counter is there, and not about to overflow.
+        if let Some(counter) = self.counts.get_mut(slot.wrapping_sub(1).wrapping_mul(SUB).wrapping_add(bucket % SUB))
+            && *counter != u16::MAX
+            && ns <= TOP_NS
+        {
+            *counter += 1;
+            self.count += 1;
+            self.sum = self.sum.saturating_add(ns);
+            self.min = self.min.min(ns);
+            self.max = self.max.max(ns);
+            return;
+        }
         self.record_n(ns, 1);
     }
 
     /// Counts the same duration `n` times.
-    #[inline]
     pub fn record_n(&mut self, ns: u64, n: u64) {
         if n == 0 {
             return;
@@ -142,6 +155,36 @@ impl Histogram {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.saturated += other.saturated;
+    }
+
+    /// Takes away what `out` counted, all of which must have been counted here, and adds what `with` did. Minimum and
+    /// maximum are then no longer exact, but bounds.
+    pub fn replace(&mut self, out: &Histogram, with: &Histogram) {
+        let mut kept = Histogram { min: self.min, max: self.max, sum: self.sum.saturating_sub(out.sum), ..Self::new() };
+        kept.saturated = self.saturated.saturating_sub(out.saturated);
+        let mut gone = out.filled().peekable();
+        for (bucket, n) in self.filled() {
+            while gone.next_if(|&(before, _)| before < bucket).is_some() {}
+            let left = n.saturating_sub(gone.next_if(|&(same, _)| same == bucket).map_or(0, |(_, n)| n));
+            kept.count += left;
+            kept.add_at(bucket, left);
+        }
+        kept.merge(with);
+        *self = kept;
+    }
+
+    /// The value that a share of `of` values does not exceed, of which all that were not counted here are 0.
+    pub fn quantile_of(&self, quantile: f64, of: u64) -> u64 {
+        let rank = ((quantile * of as f64).ceil() as u64).clamp(1, of.max(1));
+        let mut seen = of.saturating_sub(self.count);
+        if seen >= rank {
+            return 0;
+        }
+        let reached = self.filled().find(|&(_, n)| {
+            seen += n;
+            seen >= rank
+        });
+        reached.map_or(self.max, |(bucket, _)| highest(bucket).min(self.max))
     }
 
     /// Values recorded.

@@ -37,6 +37,35 @@ impl Sum {
     }
 }
 
+/// The account of statements that never slept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Short {
+    pub wall_ns: u64,
+    pub cpu_ns: u64,
+    woken: Sum,
+    preempted: Sum,
+}
+
+impl Short {
+    #[inline]
+    pub fn of(finished: &Finished) -> Self {
+        Self {
+            wall_ns: finished.end_ns.saturating_sub(finished.start_ns),
+            cpu_ns: finished.cpu_ns,
+            woken: Sum { ns: finished.woken_ns, count: (finished.woken_ns != 0) as u64 },
+            preempted: Sum { ns: finished.preempted_ns, count: finished.switches as u64 },
+        }
+    }
+
+    #[inline]
+    pub fn add(&mut self, other: &Self) {
+        self.wall_ns += other.wall_ns;
+        self.cpu_ns += other.cpu_ns;
+        self.woken.add(other.woken.ns, other.woken.count);
+        self.preempted.add(other.preempted.ns, other.preempted.count);
+    }
+}
+
 impl Ledger {
     /// Adds `wall_ns` of wall time whose parts are `part`.
     pub fn add(&mut self, wall_ns: u64, part: &kernel::Ledger) {
@@ -53,12 +82,12 @@ impl Ledger {
         }
     }
 
-    /// Adds a statement that never slept: the common case.
-    pub fn add_short(&mut self, wall_ns: u64, finished: &Finished) {
-        self.wall_ns += wall_ns;
-        self.cpu_ns += finished.cpu_ns;
-        self.woken.add(finished.woken_ns, (finished.woken_ns != 0) as u64);
-        self.preempted.add(finished.preempted_ns, finished.switches as u64);
+    /// Adds statements that never slept: the common case.
+    pub fn add_short(&mut self, short: &Short) {
+        self.wall_ns += short.wall_ns;
+        self.cpu_ns += short.cpu_ns;
+        self.woken.add(short.woken.ns, short.woken.count);
+        self.preempted.add(short.preempted.ns, short.preempted.count);
     }
 
     fn blocked(&mut self, event: u32, cause: Cause, ns: u64, count: u64) {
@@ -117,6 +146,7 @@ impl Ledger {
         // Sleeps that found no room, and whatever else no part explains.
         push("unattributed", None, None, Sum { ns: left, count: self.other.count });
         parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
+        parts.shrink_to_fit();
         Model { wall_ns: self.wall_ns, parts }
     }
 }
@@ -146,7 +176,8 @@ mod tests {
     fn parts_sum_to_the_wall() {
         let mut ledger = Ledger::default();
         ledger.add(100, &kernel_ledger());
-        ledger.add_short(10, &Finished { cpu_ns: 9, preempted_ns: 1, switches: 1, ..Default::default() });
+        let finished = Finished { end_ns: 10, cpu_ns: 9, preempted_ns: 1, switches: 1, ..Default::default() };
+        ledger.add_short(&Short::of(&finished));
         let model = ledger.model(15);
         assert_eq!(model.wall_ns, 110);
         assert_eq!(model.parts.iter().map(|part| part.ns).sum::<u64>(), 110);

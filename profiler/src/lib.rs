@@ -20,3 +20,4 @@ pub mod report;
 pub mod run;
 pub mod say;
 pub mod session;
+pub mod ticker;

@@ -21,6 +21,7 @@ use crate::{
     },
     say::say,
     session::{self, Refused, Session},
+    ticker::Ticker,
 };
 
 /// Exit codes, a part of the interface.
@@ -93,7 +94,7 @@ fn report(args: &ReportArgs) -> Result<u8> {
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
         let (mut first, mut lost, mut unwritten) = (true, false, false);
         loop {
-            let interrupted = profile(&mut session, period, &mut stop).await;
+            let interrupted = profile(&mut session, period, &mut stop).await?;
             left = left.map(|left| left - 1);
             let last = interrupted || left == Some(0);
             let report = session.report(last);
@@ -113,11 +114,10 @@ fn report(args: &ReportArgs) -> Result<u8> {
 }
 
 /// Ticks until the period is over (`false`) or a signal asks to stop (`true`).
-async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Stop) -> bool {
+async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Stop) -> Result<bool> {
     let began = Instant::now();
     let bar = progress(period);
-    let mut ticker = tokio::time::interval(session.drain_period());
-    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticker = Ticker::new(session.drain_period())?;
     let end = async {
         match period {
             Some(period) => tokio::time::sleep(period).await,
@@ -130,7 +130,7 @@ async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Sto
             biased;
             () = stop.asked() => break true,
             () = &mut end => break false,
-            _ = ticker.tick() => {
+            () = ticker.tick() => {
                 session.tick();
                 if let Some(bar) = &bar {
                     bar.set_position(began.elapsed().as_millis() as u64);
@@ -142,7 +142,7 @@ async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Sto
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    interrupted
+    Ok(interrupted)
 }
 
 /// A bar with the time left, on a terminal only.

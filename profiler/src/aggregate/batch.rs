@@ -1,18 +1,17 @@
 //! Statements that come in batches, each counted once, whether its batch was sent or read from the backend's state.
 
-use pgstrobe_common::record::{BATCH_LEN, Batch};
+use pgstrobe_common::record::{BATCH_LEN, Batch, Finished};
 
 use super::Aggregate;
 
 impl Aggregate {
-    /// Statements that never slept, as the kernel side sent them.
-    pub fn batch(&mut self, batch: &Batch) {
-        let pid = batch.header.pid;
+    /// Statements that never slept, as the kernel side sent them: with the number of the batch.
+    pub fn batch(&mut self, pid: u32, generation: u32, statements: &[Finished]) {
         let counted = match self.live.get(&pid) {
-            Some(backend) if backend.counted.0 == batch.generation => backend.counted.1,
+            Some(backend) if backend.counted.0 == generation => backend.counted.1,
             _ => 0,
         };
-        self.statements_of(pid, batch, counted);
+        self.statements_of(pid, generation, statements, counted);
     }
 
     /// A batch that was not sent when a report was due, as read from the backend's state. The batch itself, or a later
@@ -21,18 +20,17 @@ impl Aggregate {
         let Some(backend) = self.live.get(&pid) else { return };
         let (generation, counted) = backend.counted;
         if batch.generation >= generation {
-            self.statements_of(pid, batch, if batch.generation == generation { counted } else { 0 });
+            let statements = &batch.statements[..(batch.len as usize).min(BATCH_LEN)];
+            let counted = if batch.generation == generation { counted } else { 0 };
+            self.statements_of(pid, batch.generation, statements, counted);
         }
     }
 
     /// Counts the statements of a batch but the first `counted`, which a report has already.
-    fn statements_of(&mut self, pid: u32, batch: &Batch, counted: u32) {
-        let len = (batch.len as usize).min(BATCH_LEN);
-        for finished in batch.statements.iter().take(len).skip(counted as usize) {
-            self.statement(pid, finished, None);
-        }
+    fn statements_of(&mut self, pid: u32, generation: u32, statements: &[Finished], counted: u32) {
+        self.short_statements(pid, statements.get(counted as usize..).unwrap_or_default());
         if let Some(backend) = self.live.get_mut(&pid) {
-            backend.counted = (batch.generation, counted.max(len as u32));
+            backend.counted = (generation, counted.max(statements.len() as u32));
         }
     }
 }
@@ -41,7 +39,7 @@ impl Aggregate {
 mod tests {
     use std::path::PathBuf;
 
-    use pgstrobe_common::record::{Finished, Header, KIND_BATCH};
+    use pgstrobe_common::record::{Header, KIND_BATCH};
 
     use super::*;
 
@@ -51,6 +49,10 @@ mod tests {
         let header = Header { kind: KIND_BATCH, pid: PID, ts_ns: 0 };
         let statements = [Finished { start_ns: 1, end_ns: 2, ..Finished::default() }; BATCH_LEN];
         Batch { header, generation, len, statements }
+    }
+
+    fn sent(aggregate: &mut Aggregate, batch: &Batch) {
+        aggregate.batch(PID, batch.generation, &batch.statements[..batch.len as usize]);
     }
 
     fn aggregate() -> Aggregate {
@@ -66,17 +68,17 @@ mod tests {
         assert_eq!(aggregate.statements(), 3);
         aggregate.unsent(PID, &batch(0, 5));
         assert_eq!(aggregate.statements(), 5);
-        aggregate.batch(&batch(0, 8));
+        sent(&mut aggregate, &batch(0, 8));
         assert_eq!(aggregate.statements(), 8);
-        aggregate.batch(&batch(1, 8));
+        sent(&mut aggregate, &batch(1, 8));
         assert_eq!(aggregate.statements(), 16);
     }
 
     #[test]
     fn what_was_sent_since_it_was_read_is_counted_once() {
         let mut aggregate = aggregate();
-        aggregate.batch(&batch(0, 8));
-        aggregate.batch(&batch(1, 8));
+        sent(&mut aggregate, &batch(0, 8));
+        sent(&mut aggregate, &batch(1, 8));
         // Read before both were sent, and before the second was full.
         aggregate.unsent(PID, &batch(0, 2));
         aggregate.unsent(PID, &batch(1, 7));
@@ -88,8 +90,8 @@ mod tests {
     #[test]
     fn another_process_of_the_same_pid_begins_anew() {
         let mut aggregate = aggregate();
-        aggregate.batch(&batch(5, 8));
-        aggregate.batch(&batch(0, 4));
+        sent(&mut aggregate, &batch(5, 8));
+        sent(&mut aggregate, &batch(0, 4));
         assert_eq!(aggregate.statements(), 12);
     }
 }

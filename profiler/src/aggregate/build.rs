@@ -15,15 +15,19 @@ use crate::{
 impl Aggregate {
     /// Fills the parts of a report that come from records.
     pub fn fill(&self, report: &mut Report) {
+        let mut total = Class::default();
+        self.queries.iter().for_each(|(_, query)| total.merge(&query.class));
+        let mut ledger = total.ledger.model(self.major);
+        self.shares.enter(&mut ledger, &total.latency, self.major);
         report.statements = model::Statements {
-            count: self.total.latency.count(),
-            errors: self.total.errors,
+            count: total.latency.count(),
+            errors: total.errors,
             batches: self.batches,
             pipelined: self.pipelined,
             terminated: self.terminated,
-            sent_bytes: self.total.sent_bytes,
-            latency: self.total.latency.summary(),
-            ledger: self.total.ledger.model(self.major),
+            sent_bytes: total.sent_bytes,
+            latency: total.latency.summary(),
+            ledger,
         };
         let mut backends: Vec<_> = self.backends().collect();
         backends.sort_by_key(|backend| (std::cmp::Reverse(backend.class.ledger.wall_ns), backend.pid));
@@ -31,10 +35,13 @@ impl Aggregate {
         report.roles = self.roles();
         report.queries = self.queries();
         report.unfinished = self.unfinished();
+        report.tail = self.tail.model(self.major);
+        report.slowest = self.slowest();
         report.fsync = self.fsync();
         for (reason, n) in &self.folded {
             report.coverage.lost.insert((*reason).into(), *n);
         }
+        report.coverage.notes.extend(self.note_on_workers());
     }
 
     fn backends(&self) -> impl Iterator<Item = &Backend> {
@@ -126,12 +133,13 @@ impl Aggregate {
 
     fn queries(&self) -> Vec<model::Query> {
         let mut queries: Vec<_> = self.queries.iter().collect();
-        queries.sort_by_key(|(key, class)| (std::cmp::Reverse(class.ledger.wall_ns), **key));
+        queries.sort_by_key(|(key, query)| (std::cmp::Reverse(query.class.ledger.wall_ns), *key));
         queries
             .into_iter()
-            .map(|((text, owner), class)| {
-                let text = self.texts.get(*text);
-                let (database, user) = self.owners[*owner as usize].clone();
+            .map(|((text, owner), query)| {
+                let class = &query.class;
+                let text = self.texts.get(text);
+                let (database, user) = self.owners[owner as usize].clone();
                 model::Query {
                     query_id: text.query_id.clone(),
                     query_id_source: text.source.into(),
@@ -145,6 +153,8 @@ impl Aggregate {
                     latency: class.latency.summary(),
                     ledger: class.ledger.model(self.major),
                     cpu_samples: self.named(&class.samples),
+                    worker_processes: query.worker_processes,
+                    workers: query.workers.model(self.major),
                     ..model::Query::default()
                 }
             })

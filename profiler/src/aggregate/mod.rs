@@ -4,8 +4,14 @@
 
 mod batch;
 mod build;
+mod queries;
 mod samples;
+mod shares;
+mod slowest;
+mod statement;
+mod tail;
 mod texts;
+mod workers;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,9 +21,8 @@ use std::{
 use pgstrobe_common::{
     ledger::{Ledger as KernelLedger, Part, SAMPLES, Sample},
     record::{
-        Exit, Finished, IdleInTransaction, PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR,
-        STATEMENT_PIPELINED, STATEMENT_QUERY_ID, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC,
-        SYNC_MSYNC, SYNC_WRITE, Sync,
+        Exit, IdleInTransaction, PATH_PART_LEN, PATH_PARTS, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC,
+        SYNC_WRITE, Sync,
     },
     state::{
         BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_THROTTLED, Backend as KernelBackend,
@@ -31,8 +36,15 @@ use crate::{
         backend::{Identity, Role},
         relation,
     },
+    report::model::Blocker,
 };
+use queries::{LastClass, Queries};
+use rustc_hash::FxHashMap;
+use shares::Shares;
+use slowest::Slowest;
+use tail::Tail;
 use texts::Texts;
+use workers::Workers;
 
 /// Backends kept apart, those that ended included.
 pub const MAX_BACKENDS: usize = 10_000;
@@ -45,7 +57,7 @@ const MAX_SYNC_FILES: usize = 20_000;
 pub struct Aggregate {
     major: u32,
     data_directory: PathBuf,
-    live: HashMap<u32, Backend>,
+    live: FxHashMap<u32, Backend>,
     ended: Vec<Backend>,
     /// Backends past [`MAX_BACKENDS`].
     other_backends: Option<Box<Backend>>,
@@ -53,8 +65,17 @@ pub struct Aggregate {
     /// Databases and users, by pair.
     owners: Vec<(Option<String>, Option<String>)>,
     owner_index: HashMap<(Option<String>, Option<String>), u32>,
-    queries: HashMap<(u32, u32), Class>,
-    total: Class,
+    /// All statements are in one of its classes: what they have in all is the sum.
+    queries: Queries,
+    tail: Tail,
+    shares: Shares,
+    slowest: Slowest,
+    /// When the profile, or its interval, began, by the clock of the records.
+    began_ns: u64,
+    /// Statements but those in `cut`.
+    count: u64,
+    /// Parallel workers whose statement will not come.
+    unclaimed_workers: u64,
     batches: u64,
     pipelined: u64,
     terminated: u64,
@@ -101,6 +122,15 @@ struct Backend {
     last_start_ns: u64,
     /// Generation of its last batch, and how many statements of that are counted.
     counted: (u32, u32),
+    last_class: LastClass,
+    /// The longest wait for another backend since its last statement that slept.
+    blocked: Option<Box<(u64, Blocker)>>,
+    /// Its parallel workers that ended.
+    workers: Workers,
+    /// Of a parallel worker: `outside` of earlier intervals.
+    outside_before: Ledger,
+    /// Its exit.
+    ended_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -133,14 +163,19 @@ impl Aggregate {
         Self {
             major,
             data_directory,
-            live: HashMap::new(),
+            live: FxHashMap::default(),
             ended: Vec::new(),
             other_backends: None,
             texts: Texts::new(show_literals),
             owners: vec![(None, None)],
             owner_index: HashMap::from([((None, None), 0)]),
-            queries: HashMap::new(),
-            total: Class::default(),
+            queries: Queries::default(),
+            tail: Tail::default(),
+            shares: Shares::default(),
+            slowest: Slowest::default(),
+            began_ns: 0,
+            count: 0,
+            unclaimed_workers: 0,
             batches: 0,
             pipelined: 0,
             terminated: 0,
@@ -149,6 +184,11 @@ impl Aggregate {
             unfinished: Vec::new(),
             folded: BTreeMap::from([("backends_folded", 0), ("classes_folded", 0), ("files_folded", 0)]),
         }
+    }
+
+    /// The profile, or an interval of it, begins.
+    pub fn begins(&mut self, now_ns: u64) {
+        self.began_ns = now_ns;
     }
 
     /// A process of the cluster exists; in the server's own pid namespace it may have another number.
@@ -191,41 +231,7 @@ impl Aggregate {
     /// A class's text.
     pub fn text(&mut self, key: u64, query_id: bool, bytes: &[u8], cut: bool, full: bool) {
         self.texts.learn(key, query_id, bytes, cut, full);
-    }
-
-    /// A statement ended; one that slept has a ledger of its own.
-    pub fn statement(&mut self, pid: u32, finished: &Finished, slept: Option<&KernelLedger>) {
-        let flags = finished.flags;
-        let wall = finished.end_ns.saturating_sub(finished.start_ns);
-        let error = flags & STATEMENT_ERROR != 0;
-        self.batches += (flags & STATEMENT_BATCH != 0) as u64;
-        self.pipelined += (flags & STATEMENT_PIPELINED != 0) as u64;
-        self.terminated += (flags & STATEMENT_TERMINATED != 0) as u64;
-        let cut = flags & STATEMENT_CUT != 0;
-        self.cut += cut as u64;
-        let latency = (!cut).then_some(wall);
-        let text = self.texts.class(finished.class_key, flags & STATEMENT_QUERY_ID != 0);
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
-        // Those of a batch come later than one that slept.
-        backend.last_start_ns = backend.last_start_ns.max(finished.start_ns);
-        let owner = backend.owner;
-        let mut key = (text, owner);
-        if self.queries.len() >= MAX_CLASSES && !self.queries.contains_key(&key) {
-            *self.folded.entry("classes_folded").or_default() += 1;
-            key = (texts::OTHER, 0);
-        }
-        let query = self.queries.entry(key).or_default();
-        for class in [&mut self.total, &mut backend.class, query] {
-            if let Some(ns) = latency {
-                class.latency.record(ns);
-            }
-            class.errors += error as u64;
-            class.sent_bytes += finished.sent_bytes;
-            match slept {
-                Some(ledger) => class.ledger.add(wall, ledger),
-                None => class.ledger.add_short(wall, finished),
-            }
-        }
+        self.queries.texts_changed();
     }
 
     /// A process ended; what it did outside statements is in the record.
@@ -233,6 +239,7 @@ impl Aggregate {
         if let Some(mut backend) = self.live.remove(&exit.header.pid) {
             backend.settle_outside(exit.outside_ns, &exit.outside, &exit.idle, &exit.samples);
             backend.alive = false;
+            self.leave_to_leader(&mut backend);
             self.end(backend);
         }
     }
@@ -306,6 +313,7 @@ impl Aggregate {
     /// Forgets what was reported, and keeps who is who: an interval begins.
     pub fn next_interval(&mut self) {
         for backend in self.live.values_mut() {
+            backend.keep_for_leader();
             backend.class = Class::default();
             backend.outside = Ledger::default();
             backend.syncs = Syncs::default();
@@ -317,7 +325,8 @@ impl Aggregate {
         self.ended.clear();
         self.other_backends = None;
         self.queries.clear();
-        self.total = Class::default();
+        (self.tail, self.shares, self.slowest) = Default::default();
+        (self.count, self.unclaimed_workers) = (0, 0);
         (self.batches, self.pipelined, self.terminated, self.cut) = (0, 0, 0, 0);
         self.syncs.clear();
         self.unfinished.clear();
@@ -325,7 +334,7 @@ impl Aggregate {
 
     /// Statements counted so far, those that began before the profile left out.
     pub fn statements(&self) -> u64 {
-        self.total.latency.count()
+        self.count
     }
 
     /// Statements that were running when the profile began and have ended since.
@@ -399,6 +408,11 @@ impl Backend {
             alive: true,
             last_start_ns: 0,
             counted: (0, 0),
+            last_class: LastClass::default(),
+            blocked: None,
+            workers: Workers::default(),
+            outside_before: Ledger::default(),
+            ended_ns: 0,
         }
     }
 

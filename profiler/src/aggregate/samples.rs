@@ -3,7 +3,7 @@
 
 use pgstrobe_common::{
     ledger::{SAMPLES, Sample},
-    record::{Finished, STATEMENT_QUERY_ID},
+    record::Finished,
 };
 
 use super::Aggregate;
@@ -14,10 +14,9 @@ impl Aggregate {
         if samples[0].count == 0 {
             return;
         }
-        let text = self.texts.class(finished.class_key, finished.flags & STATEMENT_QUERY_ID != 0);
         let Some(backend) = self.live.get_mut(&pid) else { return };
-        let query = self.queries.get_mut(&(text, backend.owner));
-        for class in query.into_iter().chain([&mut backend.class, &mut self.total]) {
+        let place = self.queries.place(backend.owner, &mut backend.last_class, finished, &mut self.texts);
+        for class in [&mut self.queries.at(place).class, &mut backend.class] {
             for sample in samples.iter().filter(|sample| sample.count != 0) {
                 *class.samples.entry(sample.wait_event_info).or_default() += sample.count as u64;
             }

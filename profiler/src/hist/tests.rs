@@ -141,3 +141,35 @@ fn ten_thousand_backends_and_five_thousand_classes_fit() {
     one.record(1_000_000);
     assert!(one.bytes() < 512, "{}", one.bytes());
 }
+
+#[test]
+fn a_quantile_counts_what_was_not_recorded_as_zero() {
+    let mut some = Histogram::new();
+    (1..=100).for_each(|value| some.record(value));
+    assert_eq!(some.quantile_of(0.99, 100), 99);
+    assert_eq!(some.quantile_of(0.99, 1_000), 90);
+    assert_eq!(some.quantile_of(0.99, 10_000), 0);
+    assert_eq!(some.quantile_of(0.99, 9_999), 1, "the first that is not 0");
+    assert_eq!(Histogram::new().quantile_of(0.99, 0), 0);
+}
+
+#[test]
+fn values_are_replaced_bucket_by_bucket() {
+    let (mut all, mut out, mut with, mut expected) = Default::default();
+    let both = |one: &mut Histogram, two: &mut Histogram, value: u64, n: u64| {
+        one.record_n(value, n);
+        two.record_n(value, n);
+    };
+    let mut random = Random(5);
+    for _ in 0..1_000 {
+        both(&mut all, &mut expected, random.lognormal(50_000.0, 2.0), 1);
+        both(&mut all, &mut out, random.lognormal(80_000.0, 2.0), 1);
+        both(&mut with, &mut expected, random.lognormal(10_000.0, 1.0), 1);
+    }
+    // Counts beyond 16 bits.
+    both(&mut all, &mut out, 3_000, 200_000);
+    both(&mut all, &mut expected, 3_000, 70_000);
+    all.replace(&out, &with);
+    assert_eq!(all.filled().collect::<Vec<_>>(), expected.filled().collect::<Vec<_>>());
+    assert_eq!((all.count(), all.sum()), (expected.count(), expected.sum()));
+}

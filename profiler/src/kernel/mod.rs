@@ -3,3 +3,4 @@
 pub mod btf;
 pub mod cgroup;
 pub mod features;
+pub mod host_cpu;

@@ -26,7 +26,7 @@ pub struct Report {
     pub queries: Vec<Query>,
     /// Statements still open when the profile ended; not counted in `statements`.
     pub unfinished: Vec<Unfinished>,
-    /// What makes the slowest statements different from the rest; none without statements.
+    /// What makes the slowest statements different from the rest; none without statements, or where all are equally fast.
     #[serde(default)]
     pub tail: Option<Tail>,
     /// The slowest single statements, the slowest first.
@@ -50,7 +50,8 @@ pub struct Host {
     pub cpu: HostCpu,
 }
 
-/// From /proc/stat and /proc/PID/stat, in nanoseconds.
+/// From /proc/stat and /proc/PID/stat at both ends of the profile, in nanoseconds: what other processes that ended in
+/// between did is not seen. Each number is within 20 ms.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct HostCpu {
     /// CPUs × duration.

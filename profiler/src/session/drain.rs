@@ -1,8 +1,9 @@
 //! From bytes of the ring buffer to the aggregate.
 
 use pgstrobe_common::record::{
-    Batch, Exit, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT,
-    KIND_TITLE, KIND_WAKE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title, Wake,
+    BATCH_LEN, Batch, Exit, Finished, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT,
+    KIND_SYNC, KIND_TEXT, KIND_TITLE, KIND_WAKE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
+    Title, Wake,
 };
 
 use super::Session;
@@ -32,7 +33,34 @@ macro_rules! plain {
     })+};
 }
 
-plain!(Header, Statement, Batch, Fork, Ready, Title, Exit, Text, Sync, Wake);
+plain!(Header, Statement, BatchHead, Finished, Fork, Ready, Title, Exit, Text, Sync, Wake);
+
+/// A [`Batch`] up to its statements.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct BatchHead {
+    header: Header,
+    generation: u32,
+    len: u32,
+}
+
+const _: () = assert!(size_of::<BatchHead>() == std::mem::offset_of!(Batch, statements));
+
+/// The statements of a batch, where they lie: this is the path of nearly all statements. `copy` takes those of a record
+/// that is shorter than it says, or not aligned.
+fn statements<'a>(bytes: &'a [u8], head: &BatchHead, copy: &'a mut [Finished; BATCH_LEN]) -> &'a [Finished] {
+    let len = (head.len as usize).min(BATCH_LEN);
+    let body = bytes.get(size_of::<BatchHead>()..).unwrap_or_default();
+    // SAFETY: any bytes are a `Finished`: integers without padding.
+    let (before, whole, _) = unsafe { body.align_to::<Finished>() };
+    if before.is_empty() && whole.len() >= len {
+        return &whole[..len];
+    }
+    for (i, finished) in copy.iter_mut().enumerate() {
+        *finished = record(body.get(i * size_of::<Finished>()..).unwrap_or_default());
+    }
+    &copy[..len]
+}
 
 impl Session {
     /// Takes everything out of the ring buffer.
@@ -45,7 +73,12 @@ impl Session {
                     self.aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
                     self.aggregate.sampled(statement.header.pid, &statement.finished, &statement.samples);
                 }
-                KIND_BATCH => self.aggregate.batch(&record(bytes)),
+                KIND_BATCH => {
+                    let head: BatchHead = record(bytes);
+                    let mut copy = [Finished::default(); BATCH_LEN];
+                    let statements = statements(bytes, &head, &mut copy);
+                    self.aggregate.batch(head.header.pid, head.generation, statements);
+                }
                 KIND_SYNC => {
                     let sync: Sync = record(bytes);
                     let known = self.aggregate.identity(sync.header.pid).map(|identity| identity.role);
@@ -89,6 +122,7 @@ impl Session {
                     {
                         self.aggregate.identify(pid, Identity::of(role));
                     }
+                    self.aggregate.ends(pid, exit.header.ts_ns);
                     self.aggregate.exit(&exit);
                 }
                 KIND_WAKE => {
@@ -131,7 +165,12 @@ mod properties {
             let statement: Statement = record(&bytes);
             prop_assert!(same(statement.header.kind, statement.header.pid));
             prop_assert_eq!(statement.finished.flags, word(&whole, 76));
-            prop_assert_eq!(record::<Batch>(&bytes).len, word(&whole, 20));
+            let head: BatchHead = record(&bytes);
+            prop_assert_eq!(head.len, word(&whole, 20));
+            let mut copy = [Finished::default(); BATCH_LEN];
+            for (i, finished) in statements(&bytes, &head, &mut copy).iter().enumerate() {
+                prop_assert_eq!(finished.flags, word(&whole, 24 + 64 * i + 60));
+            }
             prop_assert_eq!(record::<Fork>(&bytes).parent, word(&whole, 16));
             prop_assert_eq!(record::<Text>(&bytes).len, word(&whole, 28));
             prop_assert_eq!(record::<Exit>(&bytes).backend_type, word(&whole, 20));

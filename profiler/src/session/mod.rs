@@ -3,6 +3,7 @@
 mod backends;
 mod coverage;
 mod drain;
+mod host;
 mod restart;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
         btf::{Btf, VMLINUX},
         cgroup,
         features::{self, Host, monotonic_ns},
+        host_cpu::HostCpu,
     },
     postgres::{
         backend::{Identity, Role},
@@ -62,6 +64,7 @@ pub struct Session {
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
+    host_cpu: HostCpu,
     config: Config,
     attached: Vec<Attached>,
     aggregate: Aggregate,
@@ -191,6 +194,7 @@ impl Session {
             target,
             server,
             host: Host::look(),
+            host_cpu: HostCpu::open(),
             config,
             attached,
             aggregate,
@@ -212,6 +216,7 @@ impl Session {
             lost_before: [0; LOST_REASONS as usize],
             skipped_before: 0,
         };
+        this.aggregate.begins(monotonic_ns());
         this.adopt_running();
         if this.config.bpf_stats {
             this.timing = Timing::start();
@@ -383,6 +388,7 @@ impl Session {
         self.drain();
         self.identify_new();
         let elapsed = self.interval.elapsed();
+        let host = self.host_model();
         let states = self.backends.all().map(|state| (state, monotonic_ns()));
         let states: Vec<_> =
             states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
@@ -409,13 +415,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: humantime::format_rfc3339_millis(self.started_at).to_string(),
             duration_ns: elapsed.as_nanos() as u64,
-            host: model::Host {
-                kernel: self.host.release.clone(),
-                cpus: self.host.cpus,
-                virtualized: self.host.virtualized,
-                btf: self.host.btf,
-                ..model::Host::default()
-            },
+            host,
             clusters: vec![self.cluster_model()],
             ..Report::default()
         };
@@ -424,6 +424,7 @@ impl Session {
         report.findings = findings::evaluate(&report);
         if !last {
             self.aggregate.next_interval();
+            self.aggregate.begins(monotonic_ns());
             self.interval = Instant::now();
             self.started_at = SystemTime::now();
             self.cpu_at_start = cost::own_cpu_ns();

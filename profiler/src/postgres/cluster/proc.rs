@@ -1,6 +1,6 @@
 //! The few files of /proc that tell about a process (proc(5)).
 
-use std::path::PathBuf;
+use std::{io::Read as _, path::PathBuf};
 
 /// `/proc/PID/name`.
 pub(super) fn path(pid: u32, name: &str) -> PathBuf {
@@ -24,8 +24,11 @@ pub(super) struct Stat {
 
 impl Stat {
     pub fn of(pid: u32) -> Option<Self> {
-        // The name in it may be any bytes.
-        Self::parse(&std::fs::read(path(pid, "stat")).ok()?)
+        // At every tick: one read, without looking for the size that no such file has. It is a line of 52 numbers and a
+        // name, which may be any bytes; a read gives all of it.
+        let mut stat = [0; 2048];
+        let len = std::fs::File::open(path(pid, "stat")).ok()?.read(&mut stat).ok()?;
+        Self::parse(&stat[..len])
     }
 
     pub fn parse(stat: &[u8]) -> Option<Self> {

@@ -1,0 +1,184 @@
+//! How much of a part single statements had: a sum does not tell one statement that waited for a second from a thousand
+//! that waited for a millisecond.
+//!
+//! One histogram a part, over the statements that had it; all others count as 0 when the quantile is taken. On-CPU time
+//! is the latency itself for a statement that never left the CPU, which most do: only the others are recorded, and take
+//! the place of their latency in the histogram of all. Bounded: 64 kinds of waits (about 10 KiB each at the most), the
+//! rest have no quantile.
+
+use pgstrobe_common::{ledger::Ledger as KernelLedger, record::Finished};
+
+use crate::{
+    cause::Cause,
+    hist::Histogram,
+    postgres::wait_event::{self, WaitEvent},
+    report::model,
+};
+
+const MAX_PARTS: usize = 64;
+const QUANTILE: f64 = 0.99;
+
+#[derive(Default)]
+pub(super) struct Shares {
+    /// By wait event and cause; few, so a list.
+    parts: Vec<((u32, Cause), Histogram)>,
+    woken: Histogram,
+    preempted: Histogram,
+    throttled: Histogram,
+    interrupted: Histogram,
+    other: Histogram,
+    /// Statements that were off the CPU: their latency, and their time on it.
+    left: Histogram,
+    left_cpu: Histogram,
+}
+
+impl Shares {
+    /// A statement that never slept.
+    #[inline]
+    pub fn short(&mut self, finished: &Finished, wall_ns: u64) {
+        if finished.woken_ns | finished.preempted_ns != 0 {
+            record(&mut self.woken, finished.woken_ns);
+            record(&mut self.preempted, finished.preempted_ns);
+            self.left.record(wall_ns);
+            self.left_cpu.record(finished.cpu_ns);
+        }
+    }
+
+    pub fn slept(&mut self, wall_ns: u64, ledger: &KernelLedger) {
+        for part in ledger.parts.iter().take_while(|part| part.count != 0) {
+            let key = (part.wait_event_info, Cause::of(part.context));
+            let known = self.parts.iter().position(|(known, _)| *known == key);
+            if known.is_none() && self.parts.len() < MAX_PARTS {
+                self.parts.push((key, Histogram::new()));
+            }
+            let new = self.parts.len().wrapping_sub(1);
+            if let Some((_, histogram)) = self.parts.get_mut(known.unwrap_or(new)).filter(|(known, _)| *known == key) {
+                histogram.record(part.ns);
+            }
+        }
+        for (histogram, ns) in [
+            (&mut self.woken, ledger.woken_ns),
+            (&mut self.preempted, ledger.preempted_ns),
+            (&mut self.throttled, ledger.throttled_ns),
+            (&mut self.interrupted, ledger.interrupted_ns),
+            (&mut self.other, ledger.other_ns),
+        ] {
+            record(histogram, ns);
+        }
+        self.left.record(wall_ns);
+        self.left_cpu.record(ledger.cpu_ns);
+    }
+
+    /// Enters the quantiles into the ledger of all statements, whose latencies are `all`.
+    pub fn enter(&self, ledger: &mut model::Ledger, all: &Histogram, major: u32) {
+        let n = all.count();
+        let mut set = |state: &str, event: &WaitEvent, cause: Option<&str>, of: &Histogram| {
+            let same = |part: &&mut model::LedgerPart| {
+                part.state == state
+                    && part.cause.as_deref() == cause
+                    && part.wait_event_type == event.class
+                    && part.wait_event == event.event
+            };
+            let p99 = Some(of.quantile_of(QUANTILE, n));
+            ledger.parts.iter_mut().filter(same).for_each(|part| part.p99_ns = part.p99_ns.max(p99));
+        };
+        for ((event, cause), histogram) in &self.parts {
+            let (state, cause) = cause.part();
+            set(state, &wait_event::decode(major, *event), cause, histogram);
+        }
+        let none = WaitEvent::default();
+        set("runnable", &none, Some("woken"), &self.woken);
+        set("runnable", &none, Some("preempted"), &self.preempted);
+        set("runnable", &none, Some("cpu_quota"), &self.throttled);
+        set("interrupted", &none, None, &self.interrupted);
+        set("unattributed", &none, None, &self.other);
+        let mut cpu = all.clone();
+        cpu.replace(&self.left, &self.left_cpu);
+        set("cpu", &none, None, &cpu);
+    }
+}
+
+fn record(histogram: &mut Histogram, ns: u64) {
+    if ns != 0 {
+        histogram.record(ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, Short};
+
+    const LOCK: u32 = 0x0300_0000;
+    const CLIENT: u32 = 0x0600_0000;
+
+    fn slept(event: u32, ns: u64, woken_ns: u64, cpu_ns: u64) -> KernelLedger {
+        let mut ledger = KernelLedger { woken_ns, cpu_ns, switches: 1, ..Default::default() };
+        let part = &mut ledger.parts[0];
+        (part.wait_event_info, part.count, part.ns) = (event, 1, ns);
+        ledger
+    }
+
+    /// The values of all statements for each part, in order, say what the quantile has to be.
+    #[test]
+    fn quantiles_are_over_all_statements() {
+        let (mut shares, mut all, mut sum) = (Shares::default(), Histogram::new(), Ledger::default());
+        let (mut cpu, mut runnable, mut lock, mut client) = (vec![], vec![], vec![], vec![]);
+        for n in 0..10_000u64 {
+            let wall = 100_000 + n * 10;
+            all.record(wall);
+            let (mut waited, mut ran, mut run) = ([0, 0], wall, 0);
+            if n % 50 == 0 {
+                // 2 % wait for a lock.
+                (waited[0], run) = (n * 5, 7_000);
+            } else if n % 200 == 1 {
+                // Half a percent wait for the client.
+                (waited[1], run) = (50_000, 0);
+            } else if n % 3 == 0 {
+                run = 1_000 + n;
+            }
+            ran -= waited[0] + waited[1] + run;
+            match waited {
+                [0, 0] => {
+                    let finished = Finished { end_ns: wall, cpu_ns: ran, woken_ns: run, ..Default::default() };
+                    shares.short(&finished, wall);
+                    sum.add_short(&Short::of(&finished));
+                }
+                [ns, other] => {
+                    let ledger = if ns != 0 { slept(LOCK, ns, run, ran) } else { slept(CLIENT, other, run, ran) };
+                    shares.slept(wall, &ledger);
+                    sum.add(wall, &ledger);
+                }
+            }
+            cpu.push(ran);
+            runnable.push(run);
+            lock.push(waited[0]);
+            client.push(waited[1]);
+        }
+        let mut ledger = sum.model(15);
+        shares.enter(&mut ledger, &all, 15);
+        let check = |state: &str, class: Option<&str>, mut values: Vec<u64>| {
+            let part = ledger.parts.iter().find(|p| p.state == state && p.wait_event_type.as_deref() == class).unwrap();
+            values.sort_unstable();
+            let (got, expected) = (part.p99_ns.unwrap(), values[9_899]);
+            assert!(got >= expected && got - expected <= expected / 100, "{state} {class:?}: {got}, not {expected}");
+        };
+        check("cpu", None, cpu);
+        check("runnable", None, runnable);
+        check("blocked", Some("Lock"), lock);
+        check("blocked", Some("Client"), client);
+    }
+
+    #[test]
+    fn more_parts_than_are_kept_have_no_quantile() {
+        let (mut shares, mut all, mut sum) = (Shares::default(), Histogram::new(), Ledger::default());
+        for event in 0..MAX_PARTS as u32 + 5 {
+            let ledger = slept(LOCK + event, 10, 0, 10);
+            all.record(20);
+            shares.slept(20, &ledger);
+            sum.add(20, &ledger);
+        }
+        assert_eq!(shares.parts.len(), MAX_PARTS);
+        shares.enter(&mut sum.model(15), &all, 15);
+    }
+}

@@ -1,0 +1,173 @@
+//! What makes the slowest statements slow: the ledgers of all statements, by latency, so that at report time those of the
+//! slowest 1 % can be told from the rest.
+//!
+//! Which latency that is, is known only at the end. So the ledgers are summed in 64 buckets a power of two: the boundary
+//! is the lower edge of one, and each is at most 1.6 % wide. Bounded: 2,345 buckets of about 100 bytes, and in each a few
+//! words for every kind of wait that its statements met.
+
+use pgstrobe_common::ledger::Ledger as KernelLedger;
+
+use crate::{
+    hist::TOP_NS,
+    ledger::{Ledger, Short},
+    report::model,
+};
+
+/// One in so many statements belongs to the tail.
+const ONE_IN: u64 = 100;
+
+/// Buckets a power of two.
+const SUB: usize = 64;
+/// The last one is that of [`TOP_NS`] and of all beyond.
+const BUCKETS: usize = index(TOP_NS) + 1;
+
+pub(super) struct Tail {
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Clone, Default)]
+struct Bucket {
+    count: u64,
+    ledger: Ledger,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { buckets: vec![Bucket::default(); BUCKETS] }
+    }
+}
+
+impl Tail {
+    /// A statement that never slept.
+    #[inline]
+    pub fn short(&mut self, short: &Short) {
+        let bucket = self.bucket(short.wall_ns);
+        bucket.count += 1;
+        bucket.ledger.add_short(short);
+    }
+
+    pub fn slept(&mut self, wall_ns: u64, ledger: &KernelLedger) {
+        let bucket = self.bucket(wall_ns);
+        bucket.count += 1;
+        bucket.ledger.add(wall_ns, ledger);
+    }
+
+    #[inline]
+    fn bucket(&mut self, wall_ns: u64) -> &mut Bucket {
+        &mut self.buckets[index(wall_ns.min(TOP_NS))]
+    }
+
+    /// The slowest apart from the rest; none without statements, or where all share one bucket.
+    pub fn model(&self, major: u32) -> Option<model::Tail> {
+        let total: u64 = self.buckets.iter().map(|bucket| bucket.count).sum();
+        let from = self.boundary(total)?;
+        let sum = |buckets: &[Bucket]| {
+            buckets.iter().fold(Bucket::default(), |mut sum, bucket| {
+                sum.count += bucket.count;
+                sum.ledger.merge(&bucket.ledger);
+                sum
+            })
+        };
+        let (rest, tail) = (sum(&self.buckets[..from]), sum(&self.buckets[from..]));
+        (rest.count != 0).then(|| model::Tail {
+            from_ns: lowest(from),
+            count: tail.count,
+            ledger: tail.ledger.model(major),
+            rest_count: rest.count,
+            rest: rest.ledger.model(major),
+        })
+    }
+
+    /// The lowest bucket of the tail: that with which its share comes closest to what is wanted, but at least one.
+    fn boundary(&self, total: u64) -> Option<usize> {
+        let mut filled = (0..BUCKETS).rev().filter(|&at| self.buckets[at].count != 0);
+        let mut from = filled.next()?;
+        let mut count = self.buckets[from].count;
+        for at in filled {
+            let next = count + self.buckets[at].count;
+            if (next * ONE_IN).abs_diff(total) > (count * ONE_IN).abs_diff(total) {
+                break;
+            }
+            (from, count) = (at, next);
+        }
+        Some(from)
+    }
+}
+
+const fn index(value: u64) -> usize {
+    if value < 2 * SUB as u64 {
+        return value as usize;
+    }
+    let shift = 57 - value.leading_zeros() as usize;
+    shift * SUB + (value >> shift) as usize
+}
+
+const fn lowest(bucket: usize) -> u64 {
+    if bucket < 2 * SUB {
+        return bucket as u64;
+    }
+    ((bucket % SUB + SUB) as u64) << (bucket / SUB - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use pgstrobe_common::record::Finished;
+
+    use super::*;
+
+    fn short(wall_ns: u64) -> Short {
+        Short::of(&Finished { end_ns: wall_ns, cpu_ns: wall_ns, ..Finished::default() })
+    }
+
+    fn slept(ns: u64) -> KernelLedger {
+        let mut ledger = KernelLedger::default();
+        let part = &mut ledger.parts[0];
+        (part.wait_event_info, part.count, part.ns) = (0x0a00_0000, 1, ns);
+        ledger
+    }
+
+    #[test]
+    fn buckets_are_narrow_and_without_gaps() {
+        assert_eq!(BUCKETS, 2_345);
+        for bucket in 1..BUCKETS {
+            let (below, from) = (lowest(bucket - 1), lowest(bucket));
+            assert_eq!((index(from), index(from - 1)), (bucket, bucket - 1));
+            assert!(bucket < 2 * SUB || (from - below) * SUB as u64 <= from, "{bucket}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_are_apart_with_what_they_waited_for() {
+        let mut tail = Tail::default();
+        (0..990).for_each(|n| tail.short(&short(10_000 + n)));
+        (0..10).for_each(|_| tail.slept(5_000_000, &slept(4_000_000)));
+        let model = tail.model(15).unwrap();
+        assert_eq!((model.count, model.rest_count), (10, 990));
+        assert!(model.from_ns <= 5_000_000 && model.from_ns > 4_600_000, "{}", model.from_ns);
+        assert_eq!(model.ledger.wall_ns, 50_000_000);
+        let blocked: Vec<_> = model.ledger.parts.iter().filter(|part| part.state == "blocked").collect();
+        assert_eq!((blocked.len(), blocked[0].ns, blocked[0].count), (1, 40_000_000, 10));
+        assert!(!model.rest.parts.iter().any(|part| part.state == "blocked"), "{:?}", model.rest);
+        assert_eq!(model.rest.wall_ns, (0..990).map(|n| 10_000 + n).sum::<u64>());
+    }
+
+    #[test]
+    fn about_one_in_a_hundred() {
+        let mut tail = Tail::default();
+        (1..=100_000).for_each(|n| tail.short(&short(n * 1_000)));
+        let model = tail.model(15).unwrap();
+        assert_eq!(model.count, (1..=100_000).filter(|n| n * 1_000 >= model.from_ns).count() as u64);
+        assert!((500..2_000).contains(&model.count), "{}", model.count);
+        assert_eq!(model.count + model.rest_count, 100_000);
+    }
+
+    #[test]
+    fn none_where_there_is_nothing_to_compare() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.model(15), None);
+        (0..1_000).for_each(|_| tail.short(&short(10_000)));
+        assert_eq!(tail.model(15), None);
+        tail.short(&short(u64::MAX / 2));
+        assert_eq!(tail.model(15).map(|model| (model.count, model.rest_count)), Some((1, 1_000)));
+    }
+}
