@@ -72,10 +72,11 @@ fn a_cpu_quota() {
     assert!(periods > 20, "{periods} periods");
     let ledger = &report.statements.ledger;
     assert_largest(ledger, &["runnable"]);
-    // One backend works, so what the group was held back is what it waited for, but for its start and its end.
     let quota: u64 = ledger.parts.iter().filter(|p| p.cause.as_deref() == Some("cpu_quota")).map(|p| p.ns).sum();
     println!("runnable {} ns, of that for the quota {quota} ns", state(ledger, "runnable"));
-    assert!(state(ledger, "runnable") > throttled / 2, "{:?}", shares(ledger));
+    // One backend works, so what the group was held back is what it waited for, but for what other processes of the
+    // server and its own start and end had of it.
+    assert!(quota.abs_diff(throttled) < throttled / 10, "{quota} ns, the kernel says {throttled} ns");
     assert_nothing_lost(&report);
     assert_first(&report, "cpu_quota");
 }
