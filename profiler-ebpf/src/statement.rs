@@ -433,9 +433,11 @@ fn ready(pid: u32, b: &mut Backend) {
     b.flags &= !BACKEND_STARTING;
     b.end_ns = b.sent_ns;
     ledger::settle(b, kernel::current_run_delay());
-    ledger::account(b, b.sent_ns);
-    let startup_ns = b.sent_ns - b.since_ns;
-    b.since_ns = b.sent_ns;
+    // Not when it sent its last message: the CPU may have been taken from it since, and that is in its account.
+    let until = now();
+    ledger::account(b, until);
+    let startup_ns = until - b.since_ns;
+    b.since_ns = until;
     let entry = RING.reserve::<Ready>(0);
     if let Some(mut entry) = entry {
         announce(b, &mut entry, pid, startup_ns);
