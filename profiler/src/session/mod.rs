@@ -387,8 +387,9 @@ impl Session {
         }
         self.drain();
         self.identify_new();
-        let elapsed = self.interval.elapsed();
+        // Takes its time, which would be in the accounts and not in the duration.
         let host = self.host_model();
+        let elapsed = self.interval.elapsed();
         let states = self.backends.all().map(|state| (state, monotonic_ns()));
         let states: Vec<_> =
             states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
