@@ -29,6 +29,7 @@ impl Aggregate {
         report.queries = self.queries();
         report.unfinished = self.unfinished();
         report.fsync = self.fsync();
+        self.blocking.fill(report, self.major);
         for (reason, n) in &self.folded {
             report.coverage.lost.insert((*reason).into(), *n);
         }

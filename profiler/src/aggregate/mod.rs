@@ -3,6 +3,7 @@
 //! Memory is bounded: what does not fit goes to an `other` entry and is counted.
 
 mod batch;
+mod blocking;
 mod build;
 mod texts;
 
@@ -29,6 +30,7 @@ use crate::{
         relation,
     },
 };
+pub use blocking::{Ended, Sight, Standing, Waits};
 use texts::Texts;
 
 /// Backends kept apart, those that ended included.
@@ -59,6 +61,7 @@ pub struct Aggregate {
     cut: u64,
     syncs: HashMap<SyncKey, Syncs>,
     unfinished: Vec<Open>,
+    blocking: blocking::Blocking,
     /// What did not fit, by reason.
     folded: BTreeMap<&'static str, u64>,
 }
@@ -135,6 +138,7 @@ impl Aggregate {
             cut: 0,
             syncs: HashMap::new(),
             unfinished: Vec::new(),
+            blocking: blocking::Blocking::default(),
             folded: BTreeMap::from([("backends_folded", 0), ("classes_folded", 0), ("files_folded", 0)]),
         }
     }
@@ -289,6 +293,7 @@ impl Aggregate {
         (self.batches, self.pipelined, self.terminated, self.cut) = (0, 0, 0, 0);
         self.syncs.clear();
         self.unfinished.clear();
+        self.blocking.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.

@@ -4,6 +4,7 @@ mod backends;
 mod coverage;
 mod drain;
 mod restart;
+mod waits;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -57,6 +58,7 @@ pub struct Session {
     _links: Vec<OwnedFd>,
     ring: RingBuf<MapData>,
     backends: Backends,
+    waits: waits::Sampler,
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
@@ -184,6 +186,7 @@ impl Session {
             _links: links,
             ring,
             backends,
+            waits: waits::Sampler::default(),
             target,
             server,
             host: Host::look(),
@@ -265,11 +268,13 @@ impl Session {
         }
     }
 
-    /// What is to be done regularly: drain, look after the postmaster, learn names, sample the cost.
+    /// What is to be done regularly: drain, look after the postmaster, learn names, see who waits for whom, sample the
+    /// cost.
     pub fn tick(&mut self) {
         self.drain();
         self.follow_postmaster();
         self.identify_new();
+        self.sample_waits();
         self.sample_cost();
     }
 
@@ -359,6 +364,7 @@ impl Session {
         }
         self.drain();
         self.identify_new();
+        self.sample_waits();
         let elapsed = self.interval.elapsed();
         let states = self.backends.all().map(|state| (state, monotonic_ns()));
         let states: Vec<_> =
