@@ -7,6 +7,8 @@ use std::time::Duration;
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
+use crate::processes::pids_by_own;
+
 /// One row by its key; unlike the built-in script it makes pgbench ask the server nothing beforehand.
 pub const SELECT: &str = "\\set aid random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n";
 
@@ -163,6 +165,12 @@ impl Client {
         let mut client = Self { child, answers };
         client.ask("SELECT 1");
         client
+    }
+
+    /// The pid of its backend, on this machine.
+    pub fn backend(&mut self, cluster: &Cluster) -> u32 {
+        let own: u32 = self.ask("SELECT pg_backend_pid()").parse().expect("a pid");
+        pids_by_own(cluster)[&own]
     }
 
     /// Runs a command and waits for its end; the first line of its rows.

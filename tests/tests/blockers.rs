@@ -18,8 +18,8 @@ fn table(cluster: &Cluster) {
 /// A connection and the pid of its backend, on this machine.
 fn client(cluster: &Cluster, name: &str) -> (Client, u32) {
     let mut client = Client::connect(cluster, name);
-    let own: u32 = client.ask("SELECT pg_backend_pid()").parse().expect("a pid");
-    (client, pids_by_own(cluster)[&own])
+    let pid = client.backend(cluster);
+    (client, pid)
 }
 
 /// Waits until the server sees exactly so many waiters; whom they wait for, over some time.
@@ -71,12 +71,12 @@ fn held_by_an_idle_transaction() {
     let row = &report.blocking[0];
     assert_eq!((row.wait_event_type.as_str(), row.wait_event.as_str()), ("Lock", "transactionid"));
     assert_eq!((row.count, row.waiting, row.cycle), (1, 1, false), "{row:#?}");
-    assert_eq!(row.query, "UPDATE account SET balance = $1 WHERE id = $2");
+    assert_eq!(row.query, "UPDATE account SET balance = $1 WHERE id = $2;");
     assert_eq!((row.mode.as_deref(), row.relation), (Some("ShareLock"), None));
     assert_eq!(row.chain, Vec::<String>::new());
     let blocker = &row.blocker;
     assert_eq!((blocker.role.as_str(), blocker.state.as_str()), ("client backend", "idle in transaction"));
-    assert_eq!(blocker.query.as_deref(), Some("UPDATE account SET balance = $1 WHERE id = $2"));
+    assert_eq!(blocker.query.as_deref(), Some("UPDATE account SET balance = $1 WHERE id = $2;"));
     let seen = blocker.idle_in_transaction_ns;
     let idle_ns = idle.as_nanos() as u64;
     assert!(seen + TICK_NS >= idle_ns, "idle for {seen} ns, by the clock {idle_ns} ns");
@@ -114,7 +114,7 @@ fn held_by_a_working_transaction() {
     assert!(row.total_ns + TICK_NS >= least.as_nanos() as u64, "{} ns, at least {least:?}", row.total_ns);
     // Between the end of the sleep and the commit it may have been seen idle.
     if row.blocker.state == "active" {
-        assert_eq!(row.blocker.query.as_deref(), Some("SELECT pg_sleep($1)"));
+        assert_eq!(row.blocker.query.as_deref(), Some("SELECT pg_sleep($1);"));
         assert!(row.blocker.running_ns > 2_000_000_000, "{row:#?}");
     }
     assert_nothing_lost(&report);
@@ -175,7 +175,7 @@ fn an_exclusive_lock_behind_readers_and_readers_behind_it() {
         // It waits for two, in the order in which they stand at the lock.
         let chain = |first: u32| {
             format!(
-                "pid {repack_pid} (LOCK TABLE account IN ACCESS EXCLUSIVE MODE) waits for Lock:relation of pid {first} and 1 more"
+                "pid {repack_pid} (LOCK TABLE account IN ACCESS EXCLUSIVE MODE;) waits for Lock:relation of pid {first} and 1 more"
             )
         };
         assert!([vec![chain(long_pid)], vec![chain(other_pid)]].contains(&row.chain), "{row:#?}");
@@ -225,7 +225,7 @@ fn a_chain_is_followed_to_its_root() {
     assert_eq!(blocked_in(&report), edges);
     let link = |i: usize| {
         let (own, next) = (pids[i], pids[i - 1]);
-        format!("pid {own} (UPDATE account SET balance = $1 WHERE id = $2) waits for Lock:transactionid of pid {next}")
+        format!("pid {own} (UPDATE account SET balance = $1 WHERE id = $2;) waits for Lock:transactionid of pid {next}")
     };
     for i in 1..4 {
         let row = row(&report, pids[i], pids[i - 1]);
