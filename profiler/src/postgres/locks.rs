@@ -129,6 +129,12 @@ impl<'a> Locks<'a> {
         (!known.contains(&ABSENT)).then_some(locks)
     }
 
+    /// Reads everything anew from here on.
+    pub fn forget(&mut self) {
+        self.procs.clear();
+        self.locks.clear();
+    }
+
     /// What the process waits for; nothing when it waits for no lock.
     ///
     /// # Errors

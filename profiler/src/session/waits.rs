@@ -28,7 +28,9 @@ use crate::{
 const MOST_WAITERS: usize = 64;
 /// Reads of the lock table in one tick.
 const MOST_READS: usize = 8192;
-/// Looks in a row that give no answer before a wait counts as unread: one may meet a change.
+/// Tries to read one wait in one look: each may meet a change.
+const TRIES: usize = 3;
+/// Looks in a row without an answer before a wait counts as unread.
 const PATIENCE: u32 = 5;
 
 /// Where the shared entries of the backends are.
@@ -40,8 +42,8 @@ pub struct Sampler {
     known: HashMap<u32, Known>,
     /// `track_activity_query_size`.
     text_size: usize,
-    /// Looks in a row without an answer, by waiter.
-    doubts: HashMap<u32, u32>,
+    /// Looks in a row without an answer, by waiter and lock.
+    doubts: HashMap<(u32, u64), u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -91,50 +93,56 @@ impl Session {
         let (pids, addresses): (Vec<u32>, Vec<u64>) =
             self.waits.known.iter().map(|(pid, known)| (*pid, known.proc + at)).unzip();
         let words = memory.words(&addresses);
-        let mut waiters: Vec<u32> =
-            pids.into_iter().zip(words).filter(|(_, lock)| *lock != 0).map(|(pid, _)| pid).collect();
+        let mut waiters: Vec<(u32, u64)> = pids.into_iter().zip(words).filter(|(_, lock)| *lock != 0).collect();
         let now_ns = monotonic_ns();
         let mut sample = Waits { now_ns, ..Waits::default() };
         if waiters.is_empty() {
             self.waits.doubts.clear();
             return self.aggregate.seen(sample);
         }
-        // The same ones at each tick, so that their waits are followed to the end.
-        waiters.sort_unstable();
-        let mut first: Vec<u32> = waiters.iter().copied().filter(|pid| self.aggregate.waits_for_lock(*pid)).collect();
-        first.extend(waiters.iter().copied().filter(|pid| !self.aggregate.waits_for_lock(*pid)));
-        let left_out = first.split_off(first.len().min(MOST_WAITERS));
-        sample.unsure.extend(&left_out);
-        sample.left_out.extend(left_out);
+        // Those of the last look first, so that their waits are followed to the end.
+        waiters.sort_unstable_by_key(|(pid, _)| (!self.aggregate.waits_for_lock(*pid), *pid));
+        let left_out = waiters.split_off(waiters.len().min(MOST_WAITERS));
+        sample.left_out.extend(left_out.iter().map(|(pid, _)| pid));
 
         let read = |address: u64, into: &mut [u8]| memory.bytes(address, into).is_ok();
         let Some(mut locks) = Locks::new(&self.server.fields, &layout.user, &read, MOST_READS) else { return };
         let mut doubts = HashMap::new();
-        for pid in first {
-            let known = self.waits.known[&pid];
-            let wait = locks.wait(Process { proc: known.proc, pid: known.own });
-            let wait = wait.and_then(|wait| wait.map(|wait| self.sight(pid, &wait, now_ns)).transpose());
-            match wait {
+        for (pid, lock) in waiters {
+            match self.look(&mut locks, pid, now_ns) {
                 Ok(Some(sight)) => sample.sights.push(sight),
                 Ok(None) => {}
-                Err(Doubt::TooMuch) => {
-                    sample.unsure.insert(pid);
-                    sample.left_out.push(pid);
-                }
+                Err(Doubt::TooMuch) => sample.left_out.push(pid),
                 Err(doubt) => {
                     tracing::debug!("whom {pid} waits for: {doubt}");
-                    let times = self.waits.doubts.get(&pid).map_or(1, |times| times + 1);
+                    let times = self.waits.doubts.get(&(pid, lock)).map_or(1, |times| times + 1);
                     sample.unread += (times == PATIENCE) as u64;
-                    doubts.insert(pid, times);
+                    doubts.insert((pid, lock), times);
                     sample.unsure.insert(pid);
                 }
             }
         }
+        sample.unsure.extend(&sample.left_out);
         for pid in sample.sights.iter().flat_map(|sight| &sight.blockers).map(|(pid, _)| *pid).collect::<HashSet<_>>() {
             sample.standing.insert(pid, self.standing(pid, now_ns));
         }
         self.waits.doubts = doubts;
         self.aggregate.seen(sample);
+    }
+
+    /// Whom one backend waits for; a look that met a change is taken again.
+    fn look(&self, locks: &mut Locks, pid: u32, now_ns: u64) -> Result<Option<Sight>, Doubt> {
+        let known = self.waits.known.get(&pid).ok_or(Doubt::Inconsistent("a process that is not known"))?;
+        let mut outcome = Ok(None);
+        for _ in 0..TRIES {
+            let wait = locks.wait(Process { proc: known.proc, pid: known.own });
+            outcome = wait.and_then(|wait| wait.map(|wait| self.sight(pid, &wait, now_ns)).transpose());
+            match outcome {
+                Ok(_) | Err(Doubt::TooMuch) => break,
+                Err(Doubt::Inconsistent(_)) => locks.forget(),
+            }
+        }
+        outcome
     }
 
     /// A wait with the pids of this machine.
