@@ -31,19 +31,21 @@ builds! {
     debian_18: "debian-18";
 }
 
-/// A row held by an idle transaction, two that wait for it, and a lock of the table with one queued behind it.
+/// A row held by an idle transaction, three that wait for it, and a lock of the table with one queued behind it.
 fn blockers(cluster: &Cluster) {
     psql(cluster, "CREATE TABLE account (id int PRIMARY KEY, balance int)");
     psql(cluster, "INSERT INTO account VALUES (1, 0)");
-    let mut clients = ["holder", "first", "second", "exclusive", "behind"].map(|name| Client::connect(cluster, name));
+    let mut clients =
+        ["holder", "first", "second", "third", "exclusive", "behind"].map(|name| Client::connect(cluster, name));
     let pids = clients.each_mut().map(|client| client.backend(cluster));
-    let [holder, first, second, exclusive, behind] = &mut clients;
+    let [holder, first, second, third, exclusive, behind] = &mut clients;
     let profile = Profile::start(cluster, &[]);
     holder.ask("BEGIN");
     holder.ask("UPDATE account SET balance = 1");
     let steps = [
         (first, "UPDATE account SET balance = 2"),
         (second, "UPDATE account SET balance = 3"),
+        (third, "UPDATE account SET balance = 4"),
         (exclusive, "BEGIN; LOCK TABLE account"),
         (behind, "SELECT count(*) FROM account"),
     ];
@@ -52,14 +54,17 @@ fn blockers(cluster: &Cluster) {
         wait_until("it waits", || blocked(cluster).len() == n + 1);
     }
     std::thread::sleep(Duration::from_millis(300));
-    let edges = blocked(cluster);
+    let mut edges = blocked(cluster);
     let report = profile.stop();
 
-    let [holder, first, second, exclusive, behind] = pids;
+    let [holder, first, second, third, exclusive, behind] = pids;
     assert_eq!(edges[&first], [holder].into());
     assert_eq!(edges[&second], [first].into());
-    assert_eq!(edges[&exclusive], [holder, first, second].into());
+    assert_eq!(edges[&third], [first, second].into());
+    assert_eq!(edges[&exclusive], [holder, first, second, third].into());
     assert_eq!(edges[&behind], [exclusive].into());
+    // The second only stands before it, behind the same holder.
+    edges.insert(third, [first].into());
     assert_eq!(blocked_in(&report), edges);
     let row = |waiter: u32| report.blocking.iter().find(|row| row.pids.contains(&waiter)).expect("a row");
     let names = |waiter: u32| (row(waiter).wait_event.as_str(), row(waiter).mode.as_deref());
@@ -72,9 +77,9 @@ fn blockers(cluster: &Cluster) {
     );
     assert_eq!(row(first).blocker.query.as_deref(), Some("UPDATE account SET balance = $1;"));
     let relation: u32 = psql(cluster, "SELECT 'account'::regclass::oid").parse().expect("an oid");
-    for pid in [second, exclusive, behind] {
+    for pid in [second, third, exclusive, behind] {
         assert_eq!(row(pid).relation, Some(relation));
     }
-    assert!(report.blocking.iter().all(|row| row.waiting == 1 && !row.cycle), "{:#?}", report.blocking);
+    assert!(report.blocking.iter().all(|row| row.waiting == row.count && !row.cycle), "{:#?}", report.blocking);
     assert_nothing_lost(&report);
 }

@@ -123,9 +123,8 @@ impl Session {
             }
         }
         sample.unsure.extend(&sample.left_out);
-        for pid in sample.sights.iter().flat_map(|sight| &sight.blockers).map(|(pid, _)| *pid).collect::<HashSet<_>>() {
-            sample.standing.insert(pid, self.standing(pid, now_ns));
-        }
+        let blamed: HashSet<u32> = sample.sights.iter().flat_map(Sight::blamed).map(|(pid, _)| pid).collect();
+        sample.standing = blamed.into_iter().map(|pid| (pid, self.standing(pid, now_ns))).collect();
         self.waits.doubts = doubts;
         self.aggregate.seen(sample);
     }

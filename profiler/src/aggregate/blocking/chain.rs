@@ -50,14 +50,15 @@ impl<'a> Graph<'a> {
         let mut pid = blocker;
         while visited.insert(pid) && links.len() < DEEPEST {
             let Some(sight) = self.0.get(&pid).and_then(|sights| sights.first()) else { break };
-            let Some((next, _)) = sight.blockers.first() else { break };
-            let more = match sight.blockers.len() {
-                1 => String::new(),
-                n => format!(" and {} more", n - 1),
+            let mut blamed = sight.blamed().map(|(pid, _)| pid);
+            let Some(next) = blamed.next() else { break };
+            let more = match blamed.count() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
             };
             let text = text(sight.waiter).map(|text| format!(" ({})", shortened(text))).unwrap_or_default();
-            links.push(format!("pid {pid}{text} waits for {} of {}{more}", event(sight.event), named(*next)));
-            pid = *next;
+            links.push(format!("pid {pid}{text} waits for {} of {}{more}", event(sight.event), named(next)));
+            pid = next;
         }
         links
     }

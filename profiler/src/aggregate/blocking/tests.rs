@@ -93,6 +93,19 @@ fn each_of_several_blockers_has_its_own_time() {
     assert_eq!(short(&blocking), [(vec![2], 3, 1, 200, 1), (vec![2], 1, 1, 100, 1), (vec![2], 4, 1, 100, 1)]);
 }
 
+/// Who only stands before it is named where nobody holds the lock.
+#[test]
+fn holders_are_blamed_before_those_in_the_queue() {
+    let mut blocking = Blocking::default();
+    let behind = |blockers: &[(u32, bool)]| Sight { blockers: blockers.to_vec(), ..sight(2, 100, &[]) };
+    blocking.seen(look(200, &[behind(&[(1, false), (3, true)])]), 15, show);
+    assert_eq!(short(&blocking), [(vec![2], 1, 1, 100, 1)]);
+    blocking.seen(look(300, &[behind(&[(3, true)])]), 15, show);
+    blocking.seen(look(400, &[behind(&[(3, true)])]), 15, show);
+    assert_eq!(short(&blocking), [(vec![2], 1, 1, 100, 1), (vec![2], 3, 1, 100, 1)]);
+    assert_eq!(rows(&blocking)[1].blocker.state, "waiting");
+}
+
 #[test]
 fn a_wake_up_replaces_the_time_of_the_looks() {
     let mut blocking = Blocking::default();

@@ -240,7 +240,7 @@ proptest! {
         let read = |at: u64, into: &mut [u8]| {
             reads.set(reads.get() + 1);
             for (i, chunk) in into.chunks_mut(8).enumerate() {
-                let word = words[(at / 8 + i as u64 ^ seed) as usize % words.len()].to_le_bytes();
+                let word = words[((at / 8 + i as u64) ^ seed) as usize % words.len()].to_le_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
             true
