@@ -21,6 +21,9 @@ pub const STOPPED: u32 = 1 << 17;
 /// It is on its way out.
 pub const EXITING: u32 = 1 << 18;
 
+/// A call that makes data durable is under way, of whatever kind.
+pub const SYNCING: u32 = 1 << 21;
+
 /// Not of the kernel but of the server: the wait is for the next message of the client.
 pub const IDLE: u32 = 1 << 19;
 /// And a transaction is open meanwhile.

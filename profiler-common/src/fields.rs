@@ -56,6 +56,16 @@ table! {
         task_state: "task_struct", ["__state", "state"];
         /// Cumulative time on a run queue without running, in nanoseconds (`CONFIG_SCHED_INFO`).
         task_run_delay: "task_struct", ["sched_info.run_delay"];
+        /// CPU time so far in nanoseconds, without interrupts and stolen time where the kernel keeps account of them.
+        task_exec_runtime: "task_struct", ["se.sum_exec_runtime"];
+        task_flags: "task_struct", ["flags"];
+        /// A bit; see `Settings::in_iowait`.
+        task_in_iowait: "task_struct", ["in_iowait"];
+        task_stack: "task_struct", ["stack"];
+        /// Run queue of its cgroup on its CPU (`CONFIG_FAIR_GROUP_SCHED`).
+        task_cfs_rq: "task_struct", ["se.cfs_rq"];
+        /// Above 0 while that cgroup, or one above it, is out of CPU time (`CONFIG_CFS_BANDWIDTH`).
+        cfs_rq_throttle_count: "cfs_rq", ["throttle_count"];
         task_files: "task_struct", ["files"];
         task_mm: "task_struct", ["mm"];
         mm_arg_start: "mm_struct", ["arg_start"];
@@ -72,6 +82,7 @@ table! {
         /// User registers at the kernel entry, x86-64.
         regs_si: "pt_regs", ["si"];
         regs_dx: "pt_regs", ["dx"];
+        regs_orig_ax: "pt_regs", ["orig_ax"];
         msghdr_iter_count: "msghdr", ["msg_iter.count"];
     }
 }

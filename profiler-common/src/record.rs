@@ -2,7 +2,7 @@
 //!
 //! Each begins with a [`Header`]; `kind` says which struct follows it in memory.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, SAMPLES, Sample};
 
 /// [`Statement`].
 pub const KIND_STATEMENT: u32 = 1;
@@ -20,6 +20,8 @@ pub const KIND_SYNC: u32 = 6;
 pub const KIND_BATCH: u32 = 7;
 /// [`Title`]: who a process was that is about to end.
 pub const KIND_TITLE: u32 = 8;
+/// [`Wake`].
+pub const KIND_WAKE: u32 = 9;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -54,8 +56,10 @@ pub struct Finished {
     pub class_key: u64,
     /// Bytes of the answer as sent on the socket (TLS framing included).
     pub sent_bytes: u64,
-    /// Time waiting for a CPU, in nanoseconds.
-    pub runnable_ns: u64,
+    /// On a CPU; waiting for one after a wake-up, and after it was taken away. Nanoseconds.
+    pub cpu_ns: u64,
+    pub woken_ns: u64,
+    pub preempted_ns: u64,
     /// Switches away from the CPU.
     pub switches: u32,
     /// `STATEMENT_` flags.
@@ -69,6 +73,7 @@ pub struct Statement {
     pub header: Header,
     pub finished: Finished,
     pub ledger: Ledger,
+    pub samples: [Sample; SAMPLES],
 }
 
 /// Finished statements that never slept, of one backend, on their way to userspace together: room in the ring buffer
@@ -113,6 +118,9 @@ pub struct Ready {
     /// `MyBackendType`, or `u32::MAX` when it could not be read.
     pub backend_type: u32,
     pub _pad: u32,
+    /// From fork, or from the beginning of the profile, to ready.
+    pub startup_ns: u64,
+    pub startup: Ledger,
     pub title: [u8; TITLE_LEN],
     pub database_name: [u8; NAME_LEN],
     pub user_name: [u8; NAME_LEN],
@@ -131,6 +139,45 @@ pub struct Title {
     pub title: [u8; TITLE_LEN],
 }
 
+/// Waits for the client with a transaction open.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct IdleInTransaction {
+    pub count: u64,
+    /// Nanoseconds, all together and the longest.
+    pub total_ns: u64,
+    pub max_ns: u64,
+}
+
+/// [`Wake::flags`]: the waker was in a statement.
+pub const WAKE_ACTIVE: u32 = 1;
+/// Keys of classes are query ids.
+pub const WAKE_QUERY_ID: u32 = 1 << 1;
+
+/// A backend ended another one's wait. `header.pid` waited.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Wake {
+    pub header: Header,
+    /// What the sleeper waited for.
+    pub wait_event_info: u32,
+    /// Who woke it.
+    pub waker: u32,
+    /// How long it had waited, nanoseconds.
+    pub waited_ns: u64,
+    /// Start of the sleeper's statement.
+    pub start_ns: u64,
+    /// Class of the waker's statement, and of the one before; 0 when unknown.
+    pub class_key: u64,
+    pub last_key: u64,
+    /// How long the waker's statement had run, and how long its transaction had waited for the client. Nanoseconds.
+    pub running_ns: u64,
+    pub idle_ns: u64,
+    /// `WAKE_` flags.
+    pub flags: u32,
+    pub _pad: u32,
+}
+
 /// A backend ended.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
@@ -140,9 +187,11 @@ pub struct Exit {
     pub status: u32,
     /// `MyBackendType` at the exit, `u32::MAX` when it could not be read.
     pub backend_type: u32,
-    /// The part of its life in the profile that belonged to no statement.
+    /// The part of its life in the profile, past start-up, that belonged to no statement.
     pub outside_ns: u64,
     pub outside: Ledger,
+    pub idle: IdleInTransaction,
+    pub samples: [Sample; SAMPLES],
 }
 
 /// Longest statement text taken, in bytes.
@@ -196,12 +245,13 @@ pub struct Sync {
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
-const _: () = assert!(size_of::<Finished>() == 48);
-const _: () = assert!(size_of::<Statement>() == 64 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Finished>() == 64);
+const _: () = assert!(size_of::<Statement>() == 80 + size_of::<Ledger>() + 8 * SAMPLES);
+const _: () = assert!(size_of::<Wake>() == 80);
 const _: () = assert!(size_of::<Batch>() == 24 + BATCH_LEN * size_of::<Finished>());
 const _: () = assert!(size_of::<Fork>() == 24);
-const _: () = assert!(size_of::<Ready>() == 32 + TITLE_LEN + 3 * NAME_LEN);
+const _: () = assert!(size_of::<Ready>() == 40 + size_of::<Ledger>() + TITLE_LEN + 3 * NAME_LEN);
 const _: () = assert!(size_of::<Title>() == 24 + TITLE_LEN);
-const _: () = assert!(size_of::<Exit>() == 32 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Exit>() == 56 + size_of::<Ledger>() + 8 * SAMPLES);
 const _: () = assert!(size_of::<Text>() == 32);
 const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

@@ -2,8 +2,8 @@
 
 use crate::{
     fields::{KernelFields, PgFields, PgSymbols},
-    ledger::Ledger,
-    record::Batch,
+    ledger::{Ledger, SAMPLES, Sample},
+    record::{Batch, IdleInTransaction},
 };
 
 /// Where statement boundaries come from ([`Settings::boundary`]).
@@ -29,6 +29,11 @@ pub struct Settings {
     pub task_btf: u32,
     /// `STATE_RUNNING` of this version.
     pub state_running: u32,
+    /// Wait events in which one backend does the work of others and wakes them (group updates), and `SyncRep`, beside
+    /// those of the classes `LWLock`, `Lock` and `BufferPin`; 0 for none.
+    pub waits_for_others: [u32; 3],
+    /// Bit of `task_struct.in_iowait` in the word at its offset, 0 where unknown.
+    pub in_iowait: u32,
     /// 1 where tracepoints run with preemption on and hooks have a second program each: the kernel leaves a program out
     /// that was interrupted on the same CPU, and the second one takes over.
     pub twice: u32,
@@ -47,6 +52,8 @@ impl Settings {
         backend_type_walsender: u32::MAX,
         task_btf: 0,
         state_running: u32::MAX,
+        waits_for_others: [0; 3],
+        in_iowait: 0,
         twice: 0,
         empty: 0,
     };
@@ -57,7 +64,8 @@ impl Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     pub postmaster: u32,
-    pub _pad: u32,
+    /// 1 while a cgroup of the server has a CPU quota.
+    pub quota: u32,
     pub symbols: PgSymbols,
 }
 
@@ -89,12 +97,20 @@ pub const BACKEND_PIPELINED: u32 = 1 << 10;
 pub const BACKEND_MET_RECEIVE: u32 = 1 << 11;
 pub const BACKEND_MET_SEND: u32 = 1 << 12;
 
-/// Text buffers of a CPU: each is used by one program that is not entered twice on a CPU, the last by uprobes, which may be.
+/// The open wait for a CPU is one for CPU time of the cgroup.
+pub const BACKEND_THROTTLED: u32 = 1 << 13;
+/// A transaction is open.
+pub const BACKEND_IN_TRANSACTION: u32 = 1 << 14;
+/// It frees memory because a cgroup is at its limit.
+pub const BACKEND_MEMCG_RECLAIM: u32 = 1 << 15;
+
+/// Text buffers of a CPU: each is used by one program that is not entered twice on a CPU; uprobes may be, and look.
 pub const TEXT_OF_SEND: u32 = 0;
 pub const TEXT_OF_SAMPLER: u32 = 1;
 pub const TEXT_OF_SEND_AGAIN: u32 = 2;
 pub const TEXT_OF_ENTRY: u32 = 3;
-pub const TEXT_BUFFERS: u32 = 4;
+pub const TEXT_OF_WAKE: u32 = 4;
+pub const TEXT_BUFFERS: u32 = 5;
 
 /// Slots of the `BACKENDS` map, a power of two. A backend lives in the slot of its pid modulo this; a second one of the same
 /// slot lives in the map `CROWDED`.
@@ -107,8 +123,9 @@ pub struct Backend {
     /// Process id in the initial pid namespace; 0 in a slot that is free.
     pub pid: u32,
     pub flags: u32,
-    /// `wait_event_info` at the last departure from the CPU.
+    /// `wait_event_info` and context ([`crate::context`]) at the last departure from the CPU.
     pub wait_event_info: u32,
+    pub context: u32,
     /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
     pub backend_type: u32,
     /// When the process was forked, 0 when before the profile.
@@ -127,6 +144,13 @@ pub struct Backend {
     pub woken_ns: u64,
     /// `sched_info.run_delay` up to which the ledger is settled.
     pub run_delay_ns: u64,
+    /// From when on the time on the CPU is not yet counted.
+    pub cpu_mark_ns: u64,
+    /// `se.sum_exec_runtime` at the last arrival on the CPU, 0 while unknown.
+    pub exec_ns: u64,
+    /// What the time off the CPU under way is too long by (signed): the scheduler takes its times a little before a switch
+    /// is seen, and what it counted for the last stint on the CPU differs by that.
+    pub skew_ns: i64,
     /// Time off the CPU that is not yet split into blocked and runnable; 0 when settled.
     pub away_ns: u64,
     /// The client's socket (its `struct sock`, or file descriptor + 1 with the syscall hooks), 0 while unknown.
@@ -155,7 +179,17 @@ pub struct Backend {
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
-    pub _pad: u32,
+    /// Who ended its last wait for another backend, 0 while nobody has.
+    pub waker: u32,
+    /// When that wait began.
+    pub wait_began_ns: u64,
+    /// When `balance_dirty_pages` was last about to make it wait.
+    pub dirty_ns: u64,
+    /// How long the open transaction has waited for the client.
+    pub transaction_idle_ns: u64,
+    pub idle: IdleInTransaction,
+    /// Class of its last statement, 0 when unknown.
+    pub last_key: u64,
     /// The class of its last statement, if the text of that is known.
     pub known_key: u64,
     /// With the syscall hooks: its buffer and length.
@@ -165,11 +199,14 @@ pub struct Backend {
     pub inside: Ledger,
     /// Ledger of the time outside statements.
     pub outside: Ledger,
+    /// Wait events it was seen at work under, in the open statement and outside.
+    pub inside_samples: [Sample; SAMPLES],
+    pub outside_samples: [Sample; SAMPLES],
     /// Finished statements that are not sent yet.
     pub batch: Batch,
 }
 
-const _: () = assert!(size_of::<Backend>() == 29 * 8 + 2 * size_of::<Ledger>() + size_of::<Batch>());
+const _: () = assert!(size_of::<Backend>() == 40 * 8 + 2 * size_of::<Ledger>() + 16 * SAMPLES + size_of::<Batch>());
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.
 pub const HIT_SWITCH: u32 = 0;
@@ -180,7 +217,9 @@ pub const HIT_EXIT: u32 = 4;
 pub const HIT_SYNC: u32 = 5;
 pub const HIT_ENTRY: u32 = 6;
 pub const HIT_SAMPLE: u32 = 7;
-pub const HIT_KINDS: u32 = 8;
+pub const HIT_WAKE: u32 = 8;
+pub const HIT_MEMORY: u32 = 9;
+pub const HIT_KINDS: u32 = 10;
 
 /// What can be lost on the kernel side; index into the per-CPU `LOST` counters.
 pub const LOST_RING_FULL: u32 = 0;

@@ -35,13 +35,29 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
         end_ns: end,
         class_key,
         sent_bytes: b.sent_bytes,
-        runnable_ns: b.inside.runnable_ns,
+        cpu_ns: b.inside.cpu_ns,
+        woken_ns: b.inside.woken_ns,
+        preempted_ns: b.inside.preempted_ns,
         switches: b.inside.switches,
         flags,
     };
-    if b.inside.parts[0].count != 0 {
-        let header = Header { kind: KIND_STATEMENT, pid, ts_ns: end };
-        record(Statement { header, finished, ledger: b.inside });
+    b.last_key = class_key;
+    let ledger = &b.inside;
+    if ledger.parts[0].count != 0
+        || ledger.throttles != 0
+        || ledger.interrupted_ns != 0
+        || b.inside_samples[0].count != 0
+    {
+        let Some(mut entry) = RING.reserve::<Statement>(0) else { return lost(LOST_RING_FULL) };
+        // SAFETY: every field is written. Field by field: the record is too large for the stack.
+        unsafe {
+            let record = entry.as_mut_ptr();
+            (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT, pid, ts_ns: end });
+            (&raw mut (*record).finished).write(finished);
+            (&raw mut (*record).ledger).write(*ledger);
+            (&raw mut (*record).samples).write(b.inside_samples);
+        }
+        entry.submit(NO_WAKEUP);
         return;
     }
     let at = b.batch.len as usize;

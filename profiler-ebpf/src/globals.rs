@@ -104,16 +104,17 @@ pub struct TextBuffer {
 #[map]
 pub static TEXTS: Array<TextBuffer> = Array::with_max_entries(TEXT_BUFFERS, 0);
 
-/// This CPU's buffer of a kind (`TEXT_OF_`), for the text of a process.
+/// This CPU's buffer of a kind (`TEXT_OF_`), for the text of a process, and where it lies in `TEXTS`.
 #[inline(always)]
-pub fn text_buffer(kind: u32, pid: u32) -> Option<&'static mut TextBuffer> {
+pub fn text_buffer(kind: u32, pid: u32) -> Option<(u32, &'static mut TextBuffer)> {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
     // SAFETY: the kernel does not enter a program twice on a CPU, and where it does (uprobes), `intact` tells.
-    let buffer = TEXTS.get_ptr_mut(cpu * TEXT_BUFFERS + kind).map(|buffer| unsafe { &mut *buffer })?;
+    let slot = cpu * TEXT_BUFFERS + kind;
+    let buffer = TEXTS.get_ptr_mut(slot).map(|buffer| unsafe { &mut *buffer })?;
     // SAFETY: a reference. Volatile, because another task may come in between.
     unsafe { core::ptr::write_volatile(&mut buffer.owner, pid) };
-    Some(buffer)
+    Some((slot, buffer))
 }
 
 impl TextBuffer {

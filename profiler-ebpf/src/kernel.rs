@@ -8,6 +8,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use pgstrobe_common::{
+    context,
     fields::ABSENT,
     record::{PATH_PART_LEN, PATH_PARTS},
 };
@@ -103,6 +104,103 @@ impl Task {
     }
 }
 
+impl Task {
+    /// CPU time so far in nanoseconds, 0 when unknown.
+    #[inline(always)]
+    pub fn exec_runtime(self) -> u64 {
+        let offset = setting!(kernel.task_exec_runtime);
+        // SAFETY: present.
+        if offset == ABSENT { 0 } else { unsafe { load(self.0, offset) } }
+    }
+
+    /// What the kernel is doing for it, as it leaves the CPU (see [`context`]).
+    #[inline(always)]
+    pub fn context(self) -> u32 {
+        /// include/linux/sched.h.
+        const TASK_UNINTERRUPTIBLE: u32 = 2;
+        const STOPPED_OR_TRACED: u32 = 4 | 8;
+        const PF_EXITING: u32 = 4;
+        const PF_MEMALLOC: u32 = 0x800;
+        let state = self.state();
+        let mut context = self.syscall();
+        if state & TASK_UNINTERRUPTIBLE != 0 {
+            context |= context::UNINTERRUPTIBLE;
+        }
+        if state & STOPPED_OR_TRACED != 0 {
+            context |= context::STOPPED;
+        }
+        let offset = setting!(kernel.task_flags);
+        if offset != ABSENT {
+            // SAFETY: present.
+            let flags: u32 = unsafe { load(self.0, offset) };
+            if flags & PF_MEMALLOC != 0 {
+                context |= context::RECLAIM;
+            }
+            if flags & PF_EXITING != 0 {
+                context |= context::EXITING;
+            }
+        }
+        let (offset, bit) = (setting!(kernel.task_in_iowait), setting!(in_iowait));
+        // SAFETY: present.
+        if offset != ABSENT && bit != 0 && unsafe { load::<u8>(self.0, offset) } as u32 & bit != 0 {
+            context |= context::IOWAIT;
+        }
+        context
+    }
+
+    /// Number of the system call it is in.
+    #[inline(always)]
+    fn syscall(self) -> u32 {
+        let offset = setting!(kernel.regs_orig_ax);
+        if offset == ABSENT {
+            return context::NO_SYSCALL;
+        }
+        let number: u64 = if setting!(task_btf) != 0 {
+            // SAFETY: a typed task, and a typed pointer from the kernel.
+            unsafe { load(bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8, offset) }
+        } else {
+            let stack = setting!(kernel.task_stack);
+            if stack == ABSENT {
+                return context::NO_SYSCALL;
+            }
+            // SAFETY: present.
+            let stack: u64 = unsafe { load(self.0, stack) };
+            read(stack + REGS_ON_STACK, offset).unwrap_or(u64::MAX)
+        };
+        // Exceptions and interrupts leave -1 there.
+        if number < context::NO_SYSCALL as u64 { number as u32 } else { context::NO_SYSCALL }
+    }
+
+    /// Whether its cgroup is out of CPU time.
+    #[inline(always)]
+    pub fn throttled(self) -> bool {
+        let offset = setting!(kernel.task_cfs_rq);
+        if offset == ABSENT {
+            return false;
+        }
+        // SAFETY: present.
+        let queue: u64 = unsafe { load(self.0, offset) };
+        read::<u32>(queue, setting!(kernel.cfs_rq_throttle_count)).unwrap_or(0) != 0
+    }
+}
+
+/// Where `struct pt_regs` of the entry from user space lies above the beginning of a task's stack, on x86-64 kernels before
+/// 5.15, which have no `bpf_task_pt_regs`: `THREAD_SIZE` less the size of the struct (arch/x86/include/asm/processor.h).
+const REGS_ON_STACK: u64 = 16_384 - 21 * 8;
+
+/// Number of the system call the current task is in, [`context::NO_SYSCALL`] in none or when unknown.
+#[inline(always)]
+pub fn current_syscall() -> u32 {
+    if setting!(task_btf) == 0 {
+        // SAFETY: a helper without arguments.
+        let stack: u64 = read(unsafe { bpf_get_current_task() }, setting!(kernel.task_stack)).unwrap_or(0);
+        let number: u64 = read(stack + REGS_ON_STACK, setting!(kernel.regs_orig_ax)).unwrap_or(u64::MAX);
+        return if number < context::NO_SYSCALL as u64 { number as u32 } else { context::NO_SYSCALL };
+    }
+    // SAFETY: the helper returns a typed task.
+    Task(unsafe { bpf_get_current_task_btf() }.cast()).syscall()
+}
+
 /// Run-queue delay of the current task so far, in nanoseconds.
 #[inline(always)]
 pub fn current_run_delay() -> u64 {
@@ -118,8 +216,14 @@ pub fn current_run_delay() -> u64 {
 /// Second and third argument of the system call the current task is in: buffer and length of a send.
 #[inline(always)]
 pub fn current_buffer() -> Option<(u64, u64)> {
-    if setting!(task_btf) == 0 || setting!(kernel.regs_si) == ABSENT || setting!(kernel.regs_dx) == ABSENT {
+    if setting!(kernel.regs_si) == ABSENT || setting!(kernel.regs_dx) == ABSENT {
         return None;
+    }
+    if setting!(task_btf) == 0 {
+        // SAFETY: a helper without arguments.
+        let stack: u64 = read(unsafe { bpf_get_current_task() }, setting!(kernel.task_stack))?;
+        let regs = stack + REGS_ON_STACK;
+        return Some((read(regs, setting!(kernel.regs_si))?, read(regs, setting!(kernel.regs_dx))?));
     }
     // SAFETY: typed pointers from the kernel.
     unsafe {

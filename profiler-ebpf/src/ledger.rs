@@ -1,15 +1,35 @@
-//! The state machine of a backend's time: on CPU, runnable, blocked.
+//! The state machine of a backend's time: on CPU, interrupted, runnable, blocked.
 //!
-//! No wake-up is traced. A departure and an arrival give the time off the CPU; the scheduler's own `run_delay` of the task
-//! says how much of it was waiting for a CPU. That number is complete only once the task runs again, so the split is
-//! made ([`settle`]) at the next event in the task's own context.
+//! A departure and an arrival give the time off the CPU; the scheduler's own `run_delay` of the task says how much of it
+//! was waiting for a CPU. That number is complete only once the task runs again, so the split is made ([`settle`]) at the
+//! next event in the task's own context.
 
 use pgstrobe_common::{
-    ledger::Ledger,
-    state::{BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
+    context,
+    ledger::{Ledger, Part, SAMPLES, Sample},
+    state::{
+        BACKEND_IN_TRANSACTION, BACKEND_MEMCG_RECLAIM, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING,
+        BACKEND_THROTTLED, Backend,
+    },
 };
 
-use crate::{kernel::Task, postgres};
+use crate::{kernel::Task, postgres, targets};
+
+/// `WAIT_EVENT_CLIENT_READ` (the first of its class in all versions, src/include/utils/wait_event.h, wait_event_names.txt).
+const CLIENT_READ: u32 = 0x0600_0000;
+
+/// How much later than the scheduler takes its times a switch is seen, at the most, in nanoseconds. A larger difference is
+/// time that the task was not given.
+const SWITCH: i64 = 200_000;
+
+/// A pause of `balance_dirty_pages` begins no later than this after its tracepoint, in nanoseconds.
+const PAUSE_BEGINS: u64 = 20_000;
+
+/// The account that runs: of the open statement, or of the time outside.
+#[inline(always)]
+fn current(b: &mut Backend) -> &mut Ledger {
+    if b.flags & BACKEND_OPEN != 0 { &mut b.inside } else { &mut b.outside }
+}
 
 /// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now.
 #[inline(always)]
@@ -22,31 +42,105 @@ pub fn settle(b: &mut Backend, run_delay: u64) {
     let delayed = run_delay.wrapping_sub(b.run_delay_ns);
     b.run_delay_ns = run_delay;
     let slept = b.flags & BACKEND_SLEPT != 0;
-    let event = b.wait_event_info;
+    let throttled = b.flags & BACKEND_THROTTLED != 0;
+    let (event, context) = (b.wait_event_info, b.context);
     // A preempted task was runnable all the time; the clocks of the two numbers differ by less than a microsecond.
     let runnable = if slept && delayed < away { delayed } else { away };
     if slept {
         b.woken_ns = b.on_ns - runnable;
     }
-    let ledger = if b.flags & BACKEND_OPEN != 0 { &mut b.inside } else { &mut b.outside };
-    ledger.runnable_ns += runnable;
+    let skew = core::mem::take(&mut b.skew_ns);
+    let ledger = current(b);
+    let (blocked_ns, runnable) =
+        if slept { (shifted(ledger, away - runnable, skew), runnable) } else { (0, shifted(ledger, runnable, skew)) };
+    if throttled {
+        ledger.throttled_ns += runnable;
+        ledger.throttles += 1;
+    } else if slept {
+        ledger.woken_ns += runnable;
+    } else {
+        ledger.preempted_ns += runnable;
+    }
     if slept {
-        blocked(ledger, event, away - runnable);
+        blocked(ledger, event, context, blocked_ns);
+    } else {
+        ledger.preemptions += 1;
     }
 }
 
+/// Time off the CPU less what belongs to the CPU; what it cannot give, the CPU does not get.
 #[inline(always)]
-fn blocked(ledger: &mut Ledger, event: u32, ns: u64) {
+fn shifted(ledger: &mut Ledger, ns: u64, skew: i64) -> u64 {
+    let shifted = ns as i64 - skew;
+    if shifted >= 0 {
+        return shifted as u64;
+    }
+    ledger.cpu_ns -= shifted.unsigned_abs();
+    0
+}
+
+#[inline(always)]
+fn blocked(ledger: &mut Ledger, event: u32, context: u32, ns: u64) {
+    add(ledger, Part { wait_event_info: event, context, count: 1, _pad: 0, ns });
+}
+
+#[inline(always)]
+fn add(ledger: &mut Ledger, new: Part) {
     for part in &mut ledger.parts {
-        if part.count == 0 || part.wait_event_info == event {
-            part.wait_event_info = event;
-            part.count += 1;
-            part.ns += ns;
+        if part.count == 0 || (part.wait_event_info == new.wait_event_info && part.context == new.context) {
+            part.wait_event_info = new.wait_event_info;
+            part.context = new.context;
+            part.count += new.count;
+            part.ns += new.ns;
             return;
         }
     }
-    ledger.other_ns += ns;
-    ledger.other_count += 1;
+    ledger.other_ns += new.ns;
+    ledger.other_count += new.count;
+}
+
+/// What was taken for a statement was none: its account goes to the time outside.
+#[inline(always)]
+pub fn give_back(b: &mut Backend) {
+    let (inside, outside) = (&b.inside, &mut b.outside);
+    outside.cpu_ns += inside.cpu_ns;
+    outside.interrupted_ns += inside.interrupted_ns;
+    outside.woken_ns += inside.woken_ns;
+    outside.preempted_ns += inside.preempted_ns;
+    outside.throttled_ns += inside.throttled_ns;
+    outside.other_ns += inside.other_ns;
+    outside.switches += inside.switches;
+    outside.preemptions += inside.preemptions;
+    outside.throttles += inside.throttles;
+    outside.other_count += inside.other_count;
+    for part in &inside.parts {
+        if part.count != 0 {
+            add(outside, *part);
+        }
+    }
+}
+
+/// Counts the time on the CPU up to a moment at which another account begins to run.
+#[inline(always)]
+pub fn account(b: &mut Backend, until: u64) {
+    if until > b.cpu_mark_ns {
+        let ns = until - b.cpu_mark_ns;
+        b.cpu_mark_ns = until;
+        current(b).cpu_ns += ns;
+    }
+}
+
+/// A wait of a statement for its CPU, which began with the wake-up for its message, moves from the time outside to it.
+#[inline(always)]
+pub fn adopt_wait(b: &mut Backend, ns: u64) {
+    if b.flags & BACKEND_THROTTLED != 0 {
+        b.inside.throttled_ns = ns;
+        b.inside.throttles = 1;
+        b.outside.throttled_ns = b.outside.throttled_ns.saturating_sub(ns);
+    } else {
+        b.inside.woken_ns = ns;
+        b.outside.woken_ns = b.outside.woken_ns.saturating_sub(ns);
+    }
 }
 
 /// The backend leaves the CPU; it is still the current task.
@@ -54,30 +148,111 @@ fn blocked(ledger: &mut Ledger, event: u32, ns: u64) {
 pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     let run_delay = task.run_delay();
     settle(b, run_delay);
+    account(b, now);
     b.run_delay_ns = run_delay;
     b.off_ns = now;
-    let ledger = if b.flags & BACKEND_OPEN != 0 { &mut b.inside } else { &mut b.outside };
-    ledger.switches += 1;
+    interrupted(b, task, now);
+    current(b).switches += 1;
     let memory = !task.without_memory();
     if b.flags & BACKEND_STARTING != 0 && memory {
         // Background roles never leave this state; their type is needed when they end unseen.
         b.backend_type = postgres::backend_type();
     }
+    b.flags = (b.flags | BACKEND_OFF) & !(BACKEND_SLEPT | BACKEND_THROTTLED);
     if preempted || task.state() == 0 {
-        b.flags = (b.flags | BACKEND_OFF) & !BACKEND_SLEPT;
+        if targets::quota() && task.throttled() {
+            b.flags |= BACKEND_THROTTLED;
+        }
+        return;
+    }
+    b.flags |= BACKEND_SLEPT;
+    let event = if memory { postgres::wait_event(b) } else { 0 };
+    // A wait that nobody ended goes on: a timer let the backend look for a deadlock.
+    if b.waker != 0 || event != b.wait_event_info || b.wait_began_ns < b.start_ns {
+        b.wait_began_ns = now;
+        b.waker = 0;
+    }
+    b.wait_event_info = event;
+    b.context = context_of(b, task, event, now);
+}
+
+#[inline(always)]
+fn context_of(b: &mut Backend, task: Task, event: u32, now: u64) -> u32 {
+    if event == CLIENT_READ && b.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
+        let open = b.flags & BACKEND_IN_TRANSACTION != 0;
+        return context::IDLE | if open { context::IN_TRANSACTION } else { 0 };
+    }
+    let mut context = task.context();
+    if b.flags & BACKEND_MEMCG_RECLAIM != 0 {
+        context |= context::MEMCG_RECLAIM;
+    }
+    if b.sync_ns != 0 {
+        context |= context::SYNCING;
+    }
+    if b.dirty_ns != 0 {
+        if context & context::IOWAIT != 0 && now - b.dirty_ns < PAUSE_BEGINS {
+            context |= context::DIRTY_THROTTLE;
+        }
+        b.dirty_ns = 0;
+    }
+    context
+}
+
+/// Holds the time on the CPU against what the scheduler counted. A large difference is time that was taken from the task:
+/// the kernel knows that where it accounts for interrupts (`CONFIG_IRQ_TIME_ACCOUNTING`) or for stolen time
+/// (`CONFIG_PARAVIRT_TIME_ACCOUNTING`). A small one is of the moments at which switches are seen.
+#[inline(always)]
+fn interrupted(b: &mut Backend, task: Task, now: u64) {
+    let before = b.exec_ns;
+    if before == 0 {
+        return;
+    }
+    let ran = task.exec_runtime().wrapping_sub(before);
+    let more = ran.wrapping_sub(now - b.on_ns) as i64;
+    let ledger = current(b);
+    if more >= 0 {
+        // Another clock altogether, if it is more than that.
+        if more < SWITCH {
+            ledger.cpu_ns += more as u64;
+            b.skew_ns = more;
+        }
+        return;
+    }
+    let less = more.unsigned_abs();
+    let taken = if less < ledger.cpu_ns { less } else { ledger.cpu_ns };
+    ledger.cpu_ns -= taken;
+    if more > -SWITCH {
+        b.skew_ns = -(taken as i64);
     } else {
-        b.flags |= BACKEND_OFF | BACKEND_SLEPT;
-        b.wait_event_info = if memory { postgres::wait_event(b) } else { 0 };
+        ledger.interrupted_ns += taken;
     }
 }
 
 /// The backend is about to run; another task is still the current one.
 #[inline(always)]
-pub fn arrive(b: &mut Backend, now: u64) {
+pub fn arrive(b: &mut Backend, task: Task, now: u64) {
     if b.flags & BACKEND_OFF == 0 {
         return;
     }
     b.flags &= !BACKEND_OFF;
     b.away_ns = now - b.off_ns;
     b.on_ns = now;
+    b.cpu_mark_ns = now;
+    b.exec_ns = task.exec_runtime();
+}
+
+/// A timer found the backend at work.
+#[inline(always)]
+pub fn sampled(b: &mut Backend) {
+    // A timer may come while the memory cannot be read: then there is no sample.
+    let Some(event) = postgres::wait_event_now(b) else { return };
+    let samples: &mut [Sample; SAMPLES] =
+        if b.flags & BACKEND_OPEN != 0 { &mut b.inside_samples } else { &mut b.outside_samples };
+    for sample in samples {
+        if sample.count == 0 || sample.wait_event_info == event {
+            sample.wait_event_info = event;
+            sample.count += 1;
+            return;
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod postgres;
 mod probes;
 mod statement;
 mod targets;
+mod wake;
 
 #[cfg(not(test))]
 #[panic_handler]

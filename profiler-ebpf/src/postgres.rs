@@ -117,6 +117,16 @@ pub fn wait_event(b: &mut Backend) -> u32 {
     read_at(address).unwrap_or(0)
 }
 
+/// As [`wait_event`], where a failure is not worth counting; none before it was first read.
+#[inline(always)]
+pub fn wait_event_now(b: &Backend) -> Option<u32> {
+    if b.wait_event == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(b.wait_event as *const u32) }.ok()
+}
+
 /// Copies a zero-terminated string; returns its length without the zero, 0 when it cannot be read.
 #[inline(always)]
 pub fn string<const N: usize>(address: u64, into: &mut [u8; N]) -> usize {

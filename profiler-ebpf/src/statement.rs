@@ -12,14 +12,17 @@ use pgstrobe_common::{
     },
     shape,
     state::{
-        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_MAYBE_DONE, BACKEND_OPEN,
-        BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
+        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_MAYBE_DONE,
+        BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY,
+        TEXT_OF_SAMPLER,
     },
 };
 
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+
 use crate::{
     emit,
-    globals::{CLASSES, RING, TEXT_WANTED, TextBuffer, WANTED, lost, now, setting, text_buffer},
+    globals::{CLASSES, RING, TEXT_WANTED, TEXTS, WANTED, lost, now, setting, text_buffer},
     kernel, ledger, postgres,
 };
 
@@ -86,8 +89,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
     if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
         open(b, arrived);
         let waited = b.on_ns - arrived;
-        b.inside.runnable_ns = waited;
-        b.outside.runnable_ns = b.outside.runnable_ns.saturating_sub(waited);
+        ledger::adopt_wait(b, waited);
     } else {
         open(b, now());
     }
@@ -126,15 +128,17 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
     if !complete {
         return;
     }
-    match postgres::query_in_work() {
-        Some(0) => {}
-        _ => return,
+    let ready = ready_status(buffer, len);
+    // The middle of a long answer is sent in full buffers, and may end in anything.
+    if (ready.is_none() || len >= SEND_BUFFER) && postgres::query_in_work() != Some(0) {
+        return;
     }
     if len <= FAREWELL_LEN && postgres::exiting() {
         return;
     }
+    transaction(b, ready);
     let (class_key, flags) = describe(pid, b, text);
-    if len >= SEND_BUFFER && !ends_ready(buffer, len) {
+    if len >= SEND_BUFFER && ready.is_none() {
         // A full buffer: the rest may follow. The next send or receive decides.
         b.flags |= BACKEND_MAYBE_DONE;
         b.class_key = class_key;
@@ -186,6 +190,16 @@ pub enum Entry {
 
 #[inline(always)]
 fn open(b: &mut Backend, start: u64) {
+    ledger::account(b, start);
+    if b.flags & BACKEND_IN_TRANSACTION != 0 && start > b.end_ns {
+        let ns = start - b.end_ns;
+        b.transaction_idle_ns += ns;
+        b.idle.count += 1;
+        b.idle.total_ns += ns;
+        if ns > b.idle.max_ns {
+            b.idle.max_ns = ns;
+        }
+    }
     b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED)) | BACKEND_OPEN;
     b.start_ns = start;
     b.sent_len = 0;
@@ -216,6 +230,7 @@ fn describe(pid: u32, b: &mut Backend, text: u32) -> (u64, u32) {
 /// Sends the record of the open statement and forgets it.
 #[inline(always)]
 pub fn finish(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+    ledger::account(b, end);
     emit::statement(pid, b, end, class_key, flags);
     b.inside_ns += end.saturating_sub(b.start_ns);
     b.statements += 1;
@@ -227,24 +242,31 @@ pub fn finish(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
 pub fn forget(b: &mut Backend, end: u64) {
     b.end_ns = end;
     b.flags &= !OPEN_FLAGS;
+    if b.flags & BACKEND_IN_TRANSACTION == 0 {
+        b.transaction_idle_ns = 0;
+    }
     // Only what was used is written again; most statements never sleep.
-    b.inside.runnable_ns = 0;
-    b.inside.switches = 0;
-    if b.inside.parts[0].count != 0 {
-        b.inside = Default::default();
+    let ledger = &mut b.inside;
+    ledger.cpu_ns = 0;
+    ledger.woken_ns = 0;
+    if ledger.switches != 0 || ledger.throttles != 0 {
+        *ledger = Default::default();
+    }
+    if b.inside_samples[0].count != 0 {
+        b.inside_samples = Default::default();
     }
 }
 
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
-fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
+pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
     }
     let address = postgres::activity(b);
-    let Some(buffer) = text_buffer(text, pid) else { return id };
+    let Some((slot, buffer)) = text_buffer(text, pid) else { return id };
     let len = postgres::string(address, &mut buffer.bytes) as u32;
     let mut text_flags = 0;
     let key = if id != 0 {
@@ -255,7 +277,7 @@ fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
         if len == 0 {
             return 0;
         }
-        let key = shape_of(buffer);
+        let key = shape_of(slot);
         if !buffer.intact(pid) {
             return 0;
         }
@@ -286,8 +308,12 @@ fn known(b: &mut Backend, key: u64) -> bool {
     known
 }
 
+/// A global function: the verifier looks at it once, not once for every way that leads to it.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn shape_of(buffer: &mut TextBuffer) -> u64 {
+pub extern "C" fn shape_of(slot: u32) -> u64 {
+    // SAFETY: the caller has just filled the buffer, and it is of this CPU.
+    let Some(buffer) = TEXTS.get_ptr_mut(slot).map(|buffer| unsafe { &mut *buffer }) else { return 0 };
     // The record before the text is written when it is sent.
     let state = &mut buffer.record.class_key;
     // SAFETY: a text buffer is larger than what the shape looks at, and its alignment is that of its record.
@@ -300,7 +326,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
     if b.flags & BACKEND_OPEN == 0 || WANTED.get(0).is_none_or(|wanted| *wanted == 0) {
         return;
     }
-    let Some(buffer) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
+    let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
@@ -312,7 +338,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
         if len == 0 {
             return;
         }
-        shape_of(buffer)
+        shape_of(slot)
     };
     // SAFETY: the map is read only.
     if unsafe { CLASSES.get(key) }.copied() != Some(TEXT_WANTED) {
@@ -347,14 +373,32 @@ fn failed(b: &Backend) -> bool {
         || b.sent_len.wrapping_sub(READY_LEN) == TLS_RECORD[3]
 }
 
-/// Whether a buffer ends in a ReadyForQuery message: `Z`, a length of 5, and a transaction status.
+/// The transaction status of the ReadyForQuery message a buffer ends in: `Z`, a length of 5, the status. None where it ends
+/// in something else, or is encrypted.
 #[inline(always)]
-fn ends_ready(buffer: u64, len: u32) -> bool {
-    if buffer == 0 {
-        return false;
+fn ready_status(buffer: u64, len: u32) -> Option<u8> {
+    if buffer == 0 || len < READY_LEN {
+        return None;
     }
-    postgres::read::<[u8; 6]>(buffer + (len - READY_LEN) as u64)
-        .is_some_and(|tail| tail[0] == b'Z' && tail[1] == 0 && tail[2] == 0 && tail[3] == 0 && tail[4] == 5)
+    let tail = postgres::read::<[u8; 6]>(buffer + (len - READY_LEN) as u64)?;
+    let ready = tail[0] == b'Z' && tail[1] == 0 && tail[2] == 0 && tail[3] == 0 && tail[4] == 5;
+    if ready { Some(tail[5]) } else { None }
+}
+
+/// Notes whether a transaction is open after an answer: by the status in it, else by what the backend says of itself.
+#[inline(always)]
+fn transaction(b: &mut Backend, status: Option<u8>) {
+    let idle = match status {
+        Some(status) => status == b'I',
+        // `STATE_IDLE` comes right before `STATE_RUNNING` (src/include/utils/backend_status.h, pgstat.h before 14).
+        None => postgres::status_field::<u32>(b, setting!(pg.status_state))
+            .is_none_or(|state| state == setting!(state_running).wrapping_sub(1)),
+    };
+    if idle {
+        b.flags &= !BACKEND_IN_TRANSACTION;
+    } else {
+        b.flags |= BACKEND_IN_TRANSACTION;
+    }
 }
 
 /// Execute messages in a received buffer, as far as it is plain text and begins with a message; 0 for a simple query.
@@ -388,10 +432,23 @@ fn executions(address: u64, len: u64) -> u32 {
 fn ready(pid: u32, b: &mut Backend) {
     b.flags &= !BACKEND_STARTING;
     b.end_ns = b.sent_ns;
-    let Some(mut entry) = RING.reserve::<Ready>(0) else {
+    ledger::settle(b, kernel::current_run_delay());
+    ledger::account(b, b.sent_ns);
+    let startup_ns = b.sent_ns - b.since_ns;
+    b.since_ns = b.sent_ns;
+    let entry = RING.reserve::<Ready>(0);
+    if let Some(mut entry) = entry {
+        announce(b, &mut entry, pid, startup_ns);
+        entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    } else {
         lost(pgstrobe_common::state::LOST_RING_FULL);
-        return;
-    };
+    }
+    b.outside = Default::default();
+}
+
+/// Writes who a backend is that became ready.
+#[inline(always)]
+fn announce(b: &mut Backend, entry: &mut RingBufEntry<Ready>, pid: u32, startup_ns: u64) {
     // SAFETY: every field is written below; a name that cannot be read is empty.
     unsafe {
         let ready = &mut *entry.as_mut_ptr();
@@ -399,6 +456,8 @@ fn ready(pid: u32, b: &mut Backend) {
         ready.forked_ns = b.forked_ns;
         ready.backend_type = postgres::backend_type();
         ready._pad = 0;
+        ready.startup_ns = startup_ns;
+        (&raw mut ready.startup).write(b.outside);
         let title: &mut [u8; TITLE_LEN] = &mut ready.title;
         postgres::string(kernel::current_title().unwrap_or(0), title);
         let port = match postgres::symbols() {
@@ -411,5 +470,4 @@ fn ready(pid: u32, b: &mut Backend) {
         let status = postgres::status(b);
         postgres::string_field(status, setting!(pg.status_appname), &mut ready.application_name);
     }
-    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
 }

@@ -67,6 +67,12 @@ pub fn missed(event: u32) -> Option<(u32, &'static mut Backend)> {
     if met { None } else { Some((pid, b)) }
 }
 
+/// Whether a cgroup of the server has a CPU quota.
+#[inline(always)]
+pub fn quota() -> bool {
+    TARGET.get(0).is_some_and(|target| target.quota != 0)
+}
+
 /// The postmaster of the cluster, 0 while there is none.
 #[inline(always)]
 pub fn postmaster() -> u32 {

@@ -1,25 +1,27 @@
 //! Ledgers in userspace: sums of what the kernel side counted, and their form in the report.
 //!
-//! On-CPU time is not counted anywhere: it is the wall time less all other parts, so that every ledger adds up.
+//! Every part is measured by itself; the wall time that none of them explains is shown as unattributed.
 
-use pgstrobe_common::ledger as kernel;
+use pgstrobe_common::{ledger as kernel, record::Finished};
 
 use crate::{
+    cause::Cause,
     postgres::wait_event,
     report::model::{Ledger as Model, LedgerPart},
 };
 
-/// Sum of many kernel ledgers and of the wall time they cover.
+/// Sum of many kernel ledgers and of the wall time they cover. Times are nanoseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// Nanoseconds.
     pub wall_ns: u64,
-    runnable_ns: u64,
-    /// Switches away from the CPU.
-    switches: u64,
+    cpu_ns: u64,
+    interrupted_ns: u64,
+    woken: Sum,
+    preempted: Sum,
+    throttled: Sum,
     other: Sum,
-    /// By `wait_event_info`; few, so a list.
-    parts: Vec<(u32, Sum)>,
+    /// By `wait_event_info` and cause; few, so a list.
+    parts: Vec<(u32, Cause, Sum)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,79 +30,92 @@ struct Sum {
     count: u64,
 }
 
+impl Sum {
+    fn add(&mut self, ns: u64, count: u64) {
+        self.ns += ns;
+        self.count += count;
+    }
+}
+
 impl Ledger {
     /// Adds `wall_ns` of wall time whose parts are `part`.
     pub fn add(&mut self, wall_ns: u64, part: &kernel::Ledger) {
         self.wall_ns += wall_ns;
-        self.runnable_ns += part.runnable_ns;
-        self.switches += part.switches as u64;
-        self.other.ns += part.other_ns;
-        self.other.count += part.other_count as u64;
+        self.cpu_ns += part.cpu_ns;
+        self.interrupted_ns += part.interrupted_ns;
+        let sleeps = part.switches.saturating_sub(part.preemptions);
+        self.woken.add(part.woken_ns, sleeps as u64);
+        self.preempted.add(part.preempted_ns, part.preemptions.saturating_sub(part.throttles) as u64);
+        self.throttled.add(part.throttled_ns, part.throttles as u64);
+        self.other.add(part.other_ns, part.other_count as u64);
         for part in part.parts.iter().take_while(|part| part.count != 0) {
-            self.blocked(part.wait_event_info, part.ns, part.count as u64);
+            self.blocked(part.wait_event_info, Cause::of(part.context), part.ns, part.count as u64);
         }
     }
 
     /// Adds a statement that never slept: the common case.
-    pub fn add_short(&mut self, wall_ns: u64, runnable_ns: u64, switches: u32) {
+    pub fn add_short(&mut self, wall_ns: u64, finished: &Finished) {
         self.wall_ns += wall_ns;
-        self.runnable_ns += runnable_ns;
-        self.switches += switches as u64;
+        self.cpu_ns += finished.cpu_ns;
+        self.woken.add(finished.woken_ns, (finished.woken_ns != 0) as u64);
+        self.preempted.add(finished.preempted_ns, finished.switches as u64);
     }
 
-    fn blocked(&mut self, event: u32, ns: u64, count: u64) {
-        match self.parts.iter_mut().find(|(known, _)| *known == event) {
-            Some((_, sum)) => {
-                sum.ns += ns;
-                sum.count += count;
-            }
-            None => self.parts.push((event, Sum { ns, count })),
+    fn blocked(&mut self, event: u32, cause: Cause, ns: u64, count: u64) {
+        match self.parts.iter_mut().find(|part| part.0 == event && part.1 == cause) {
+            Some((_, _, sum)) => sum.add(ns, count),
+            None => self.parts.push((event, cause, Sum { ns, count })),
         }
     }
 
     /// Adds another sum.
     pub fn merge(&mut self, other: &Self) {
         self.wall_ns += other.wall_ns;
-        self.runnable_ns += other.runnable_ns;
-        self.switches += other.switches;
-        self.other.ns += other.other.ns;
-        self.other.count += other.other.count;
-        for (event, sum) in &other.parts {
-            self.blocked(*event, sum.ns, sum.count);
+        self.cpu_ns += other.cpu_ns;
+        self.interrupted_ns += other.interrupted_ns;
+        self.woken.add(other.woken.ns, other.woken.count);
+        self.preempted.add(other.preempted.ns, other.preempted.count);
+        self.throttled.add(other.throttled.ns, other.throttled.count);
+        self.other.add(other.other.ns, other.other.count);
+        for (event, cause, sum) in &other.parts {
+            self.blocked(*event, *cause, sum.ns, sum.count);
         }
     }
 
     /// The ledger in the report, with the names of the server's version; the parts sum to the wall time exactly.
     pub fn model(&self, major: u32) -> Model {
-        let mut parts = Vec::with_capacity(self.parts.len() + 3);
-        let mut push = |state: &'static str, event: Option<u32>, ns: u64, count: u64| {
-            if ns != 0 || count != 0 {
+        let mut parts = Vec::with_capacity(self.parts.len() + 6);
+        // The kernel's run-queue clock and the monotonic one differ by a little: a part is never let past the whole.
+        let mut left = self.wall_ns;
+        let mut push = |state: &'static str, event: Option<u32>, cause: Option<&'static str>, sum: Sum| {
+            let ns = sum.ns.min(left);
+            left -= ns;
+            if ns != 0 || sum.count != 0 {
                 let decoded = event.map(|info| wait_event::decode(major, info));
                 let (class, event) = decoded.map_or((None, None), |event| (event.class, event.event));
                 parts.push(LedgerPart {
                     state: state.into(),
                     wait_event_type: class,
                     wait_event: event,
-                    cause: None,
+                    cause: cause.map(Into::into),
                     ns,
-                    count,
+                    count: sum.count,
                     p99_ns: None,
                 });
             }
+            left
         };
-        // The kernel's run-queue clock and the monotonic one differ by a little: a part is never let past the whole.
-        let mut left = self.wall_ns;
-        let mut take = |ns: u64| {
-            let taken = ns.min(left);
-            left -= taken;
-            taken
-        };
-        for (event, sum) in &self.parts {
-            push("blocked", Some(*event), take(sum.ns), sum.count);
+        for (event, cause, sum) in &self.parts {
+            let (state, cause) = cause.part();
+            push(state, Some(*event), cause, *sum);
         }
-        push("unattributed", None, take(self.other.ns), self.other.count);
-        push("runnable", None, take(self.runnable_ns), self.switches);
-        push("cpu", None, left, 0);
+        push("runnable", None, Some("cpu_quota"), self.throttled);
+        push("runnable", None, Some("preempted"), self.preempted);
+        push("runnable", None, Some("woken"), self.woken);
+        push("interrupted", None, None, Sum { ns: self.interrupted_ns, count: 0 });
+        let left = push("cpu", None, None, Sum { ns: self.cpu_ns, count: 0 });
+        // Sleeps that found no room, and whatever else no part explains.
+        push("unattributed", None, None, Sum { ns: left, count: self.other.count });
         parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
         Model { wall_ns: self.wall_ns, parts }
     }
@@ -111,21 +126,32 @@ mod tests {
     use super::*;
 
     fn kernel_ledger() -> kernel::Ledger {
-        let mut ledger = kernel::Ledger { runnable_ns: 5, switches: 2, ..Default::default() };
-        ledger.parts[0] = kernel::Part { wait_event_info: 0, count: 1, ns: 20 };
+        let mut ledger = kernel::Ledger {
+            cpu_ns: 70,
+            woken_ns: 5,
+            switches: 2,
+            preemptions: 1,
+            preempted_ns: 4,
+            ..Default::default()
+        };
+        ledger.parts[0] = kernel::Part { count: 1, ns: 20, ..Default::default() };
         ledger
+    }
+
+    fn ns_of(model: &Model, state: &str) -> u64 {
+        model.parts.iter().filter(|part| part.state == state).map(|part| part.ns).sum()
     }
 
     #[test]
     fn parts_sum_to_the_wall() {
         let mut ledger = Ledger::default();
         ledger.add(100, &kernel_ledger());
-        ledger.add_short(10, 1, 1);
+        ledger.add_short(10, &Finished { cpu_ns: 9, preempted_ns: 1, switches: 1, ..Default::default() });
         let model = ledger.model(15);
         assert_eq!(model.wall_ns, 110);
         assert_eq!(model.parts.iter().map(|part| part.ns).sum::<u64>(), 110);
-        let cpu = model.parts.iter().find(|part| part.state == "cpu").unwrap();
-        assert_eq!(cpu.ns, 110 - 26);
+        assert_eq!([ns_of(&model, "cpu"), ns_of(&model, "runnable"), ns_of(&model, "blocked")], [79, 10, 20]);
+        assert_eq!(ns_of(&model, "unattributed"), 1);
     }
 
     #[test]

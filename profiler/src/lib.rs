@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod attach;
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod cost;

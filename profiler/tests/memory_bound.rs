@@ -9,7 +9,7 @@ use pgstrobe::{
 };
 use pgstrobe_common::{
     ledger::{Ledger, PARTS, Part},
-    record::{Finished, Header, PATH_PART_LEN, PATH_PARTS, STATEMENT_QUERY_ID, Sync, TEXT_LEN},
+    record::{Exit, Finished, Header, PATH_PART_LEN, PATH_PARTS, STATEMENT_QUERY_ID, Sync, TEXT_LEN},
 };
 
 const BOUND: u64 = 256 << 20;
@@ -17,10 +17,13 @@ const MICROSECOND: u64 = 1_000;
 
 /// A ledger with all parts in use; half of the wait events differ from turn to turn.
 fn ledger(turn: u32) -> Ledger {
-    let mut ledger = Ledger { runnable_ns: 100, other_ns: 100, switches: 9, other_count: 1, ..Ledger::default() };
+    let mut ledger =
+        Ledger { cpu_ns: 100, woken_ns: 100, other_ns: 100, switches: 9, other_count: 1, ..Ledger::default() };
     for (i, part) in ledger.parts.iter_mut().enumerate() {
         let event = (turn as usize * PARTS + i) % 16;
-        *part = Part { wait_event_info: 0x0a00_0000 + event as u32, count: 1, ns: 100 };
+        // pread64 and fdatasync: two causes.
+        let context = [17, 75][event % 2];
+        *part = Part { wait_event_info: 0x0a00_0000 + event as u32, context, count: 1, ns: 100, ..Part::default() };
     }
     ledger
 }
@@ -35,6 +38,10 @@ fn work(aggregate: &mut Aggregate, pid: u32, class: u64) {
         let finished = Finished { start_ns, end_ns, class_key, flags, sent_bytes: 100, ..Finished::default() };
         aggregate.statement(pid, &finished, Some(&ledger(turn)));
     }
+}
+
+fn exit(pid: u32) -> Exit {
+    Exit { header: Header { kind: 4, pid, ts_ns: 0 }, outside_ns: 1_000, outside: ledger(pid), ..Exit::default() }
 }
 
 fn sync(aggregate: &mut Aggregate, pid: u32, file: u32) {
@@ -70,12 +77,12 @@ fn more_than_is_kept_apart() {
         let name = |what: &str| Some(format!("{what}_{}_{}", pid % 50, "x".repeat(50)));
         let identity = Identity { database: name("database"), user: name("user"), ..Identity::of(Role::ClientBackend) };
         aggregate.identify(pid, Identity { application_name: name("application"), ..identity });
-        aggregate.ready(pid, Some(3_000 * MICROSECOND));
+        aggregate.ready(pid, Some(3_000 * MICROSECOND), 3_000 * MICROSECOND, &ledger(pid));
         work(&mut aggregate, pid, 1 + u64::from(pid) % classes);
         sync(&mut aggregate, pid, pid);
         sync(&mut aggregate, pid, pid + 1);
         if pid % 2 == 0 {
-            aggregate.exit(pid, 1_000, &ledger(pid));
+            aggregate.exit(&exit(pid));
         }
     }
     let kept = own_rss_bytes() - before;

@@ -1,5 +1,6 @@
 //! One file a probe: its hooks, and nothing else.
 mod entry;
+mod memory;
 mod process;
 mod sampler;
 mod schedule;

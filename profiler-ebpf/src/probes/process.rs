@@ -8,7 +8,10 @@ use pgstrobe_common::{
     record::{
         Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title,
     },
-    state::{BACKEND_CUT, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL, LOST_RING_FULL},
+    state::{
+        BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
+        LOST_RING_FULL,
+    },
 };
 
 use crate::{
@@ -51,7 +54,9 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     // SAFETY: per-CPU, and all its other fields stay zero.
     let fresh = unsafe { &mut *fresh };
     fresh.pid = pid;
-    fresh.flags = BACKEND_STARTING;
+    // It waits for its first CPU.
+    fresh.flags = BACKEND_STARTING | BACKEND_OFF;
+    fresh.off_ns = now;
     fresh.backend_type = u32::MAX;
     fresh.forked_ns = now;
     fresh.since_ns = now;
@@ -117,7 +122,8 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     if b.flags & BACKEND_OPEN != 0 {
         if status == 0 {
             // A Terminate message: the client said good-bye. All else that ends a backend has a status.
-            b.outside.runnable_ns += b.inside.runnable_ns;
+            ledger::account(b, now);
+            ledger::give_back(b);
             statement::forget(b, now);
         } else {
             let end = if b.sent_bytes != 0 { b.sent_ns } else { now };
@@ -126,15 +132,26 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             statement::finish(pid, b, end, 0, STATEMENT_TERMINATED | cut);
         }
     }
+    ledger::account(b, now);
     emit::flush(b);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
-    emit::record(Exit {
-        header: Header { kind: KIND_EXIT, pid, ts_ns: now },
-        status,
-        backend_type: b.backend_type,
-        outside_ns,
-        outside: b.outside,
-    });
+    match RING.reserve::<Exit>(0) {
+        Some(mut entry) => {
+            // SAFETY: every field is written. Field by field: the record is too large for the stack.
+            unsafe {
+                let record = entry.as_mut_ptr();
+                (&raw mut (*record).header).write(Header { kind: KIND_EXIT, pid, ts_ns: now });
+                (&raw mut (*record).status).write(status);
+                (&raw mut (*record).backend_type).write(b.backend_type);
+                (&raw mut (*record).outside_ns).write(outside_ns);
+                (&raw mut (*record).outside).write(b.outside);
+                (&raw mut (*record).idle).write(b.idle);
+                (&raw mut (*record).samples).write(b.outside_samples);
+            }
+            entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+        }
+        None => lost(LOST_RING_FULL),
+    }
     targets::leave(b);
     0
 }

@@ -1,14 +1,16 @@
-//! A slow timer per CPU that catches backends at work, for texts longer than the server shows.
+//! A slow timer per CPU that catches backends at work: under which wait event, and with which text where that is longer
+//! than the server shows.
 
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
 use pgstrobe_common::state::HIT_SAMPLE;
 
-use crate::{globals::enter, statement, targets};
+use crate::{globals::enter, ledger, statement, targets};
 
 #[perf_event]
 pub fn sampler(_ctx: PerfEventContext) -> u32 {
     enter!(HIT_SAMPLE);
     if let Some((pid, b)) = targets::current() {
+        ledger::sampled(b);
         statement::capture(pid, b);
     }
     0

@@ -1,12 +1,12 @@
-//! `sched_switch`: the ledger's clockwork.
+//! The scheduler: switches are the ledger's clockwork, wake-ups say who ended a wait.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pgstrobe_common::state::HIT_SWITCH;
+use pgstrobe_common::state::{BACKEND_OFF, BACKEND_SLEPT, BACKEND_THROTTLED, HIT_SWITCH, HIT_WAKE};
 
 use crate::{
     globals::{enter, now},
     kernel::Task,
-    ledger, targets,
+    ledger, targets, wake,
 };
 
 /// `(bool preempt, struct task_struct *prev, struct task_struct *next)` (include/trace/events/sched.h).
@@ -25,7 +25,24 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     if next_pid != 0
         && let Some(b) = targets::backend(next_pid)
     {
-        ledger::arrive(b, now());
+        ledger::arrive(b, next, now());
+    }
+    0
+}
+
+/// `(struct task_struct *p)`, in the context of the one that wakes it (include/trace/events/sched.h).
+#[btf_tracepoint(function = "sched_waking")]
+pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
+    enter!(HIT_WAKE);
+    let task = Task::argument(ctx.arg(0));
+    const ASLEEP: u32 = BACKEND_OFF | BACKEND_SLEPT;
+    if let Some(b) = targets::backend(task.pid())
+        && b.flags & ASLEEP == ASLEEP
+    {
+        if targets::quota() && task.throttled() {
+            b.flags |= BACKEND_THROTTLED;
+        }
+        wake::woken(b);
     }
     0
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pgstrobe_common::record::IdleInTransaction;
+
 use super::{Aggregate, Backend, Class, syscall_name};
 use crate::{
     hist::Histogram,
     ledger::Ledger,
+    postgres::wait_event,
     report::model::{self, Report},
 };
 
@@ -56,9 +59,10 @@ impl Aggregate {
             ledger: backend.class.ledger.model(self.major),
             outside: backend.outside.model(self.major),
             startup_ns: backend.startup_ns,
+            startup: backend.startup.model(self.major),
+            idle_in_transaction: idle_model(&backend.idle),
             fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
             alive: backend.alive,
-            ..model::Backend::default()
         }
     }
 
@@ -69,6 +73,9 @@ impl Aggregate {
             class: Class,
             outside: Ledger,
             startup: Histogram,
+            startup_ledger: Ledger,
+            idle: IdleInTransaction,
+            samples: BTreeMap<u32, u64>,
         }
         let mut roles: BTreeMap<&str, Role> = BTreeMap::new();
         for backend in self.backends() {
@@ -76,6 +83,13 @@ impl Aggregate {
             role.processes += 1;
             role.class.merge(&backend.class);
             role.outside.merge(&backend.outside);
+            role.startup_ledger.merge(&backend.startup);
+            role.idle.count += backend.idle.count;
+            role.idle.total_ns += backend.idle.total_ns;
+            role.idle.max_ns = role.idle.max_ns.max(backend.idle.max_ns);
+            for (event, n) in &backend.samples {
+                *role.samples.entry(*event).or_default() += n;
+            }
             if let Some(ns) = backend.startup_ns {
                 role.startup.record(ns);
             }
@@ -90,9 +104,25 @@ impl Aggregate {
                 startup: role.startup.summary(),
                 ledger: role.class.ledger.model(self.major),
                 outside: role.outside.model(self.major),
-                ..model::Role::default()
+                startup_ledger: role.startup_ledger.model(self.major),
+                idle_in_transaction: idle_model(&role.idle),
+                cpu_samples: self.named(&merged(&role.samples, &role.class.samples)),
             })
             .collect()
+    }
+
+    /// Samples by the name of their wait event.
+    pub(super) fn named(&self, samples: &BTreeMap<u32, u64>) -> BTreeMap<String, u64> {
+        let mut named = BTreeMap::new();
+        for (event, n) in samples {
+            let event = wait_event::decode(self.major, *event);
+            let name = match (event.class, event.event) {
+                (Some(class), Some(event)) => format!("{class}:{event}"),
+                _ => String::new(),
+            };
+            *named.entry(name).or_default() += n;
+        }
+        named
     }
 
     fn queries(&self) -> Vec<model::Query> {
@@ -115,6 +145,7 @@ impl Aggregate {
                     sent_bytes: class.sent_bytes,
                     latency: class.latency.summary(),
                     ledger: class.ledger.model(self.major),
+                    cpu_samples: self.named(&class.samples),
                     ..model::Query::default()
                 }
             })
@@ -166,4 +197,16 @@ impl Aggregate {
             .collect();
         model::Fsync { latency: all.summary(), errors, by }
     }
+}
+
+fn merged(one: &BTreeMap<u32, u64>, two: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
+    let mut all = one.clone();
+    for (event, n) in two {
+        *all.entry(*event).or_default() += n;
+    }
+    all
+}
+
+fn idle_model(idle: &IdleInTransaction) -> model::IdleInTransaction {
+    model::IdleInTransaction { count: idle.count, total_ns: idle.total_ns, max_ns: idle.max_ns }
 }

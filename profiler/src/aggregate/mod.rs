@@ -5,6 +5,7 @@
 mod batch;
 mod blocking;
 mod build;
+mod samples;
 mod texts;
 
 use std::{
@@ -13,13 +14,15 @@ use std::{
 };
 
 use pgstrobe_common::{
-    ledger::Ledger as KernelLedger,
+    ledger::{Ledger as KernelLedger, Part, SAMPLES, Sample},
     record::{
-        Finished, PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
-        STATEMENT_QUERY_ID, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE,
-        Sync,
+        Exit, Finished, IdleInTransaction, PATH_PART_LEN, PATH_PARTS, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR,
+        STATEMENT_PIPELINED, STATEMENT_QUERY_ID, STATEMENT_TERMINATED, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC,
+        SYNC_MSYNC, SYNC_WRITE, Sync,
     },
-    state::{BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, Backend as KernelBackend},
+    state::{
+        BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_THROTTLED, Backend as KernelBackend,
+    },
 };
 
 use crate::{
@@ -73,6 +76,8 @@ struct Class {
     errors: u64,
     sent_bytes: u64,
     ledger: Ledger,
+    /// Wait events it was seen under on a CPU.
+    samples: BTreeMap<u32, u64>,
 }
 
 /// One process of the cluster.
@@ -85,7 +90,14 @@ struct Backend {
     outside: Ledger,
     /// What of the kernel's outside ledger belongs to earlier reports.
     settled: (u64, KernelLedger),
+    settled_idle: IdleInTransaction,
+    settled_samples: [Sample; SAMPLES],
     startup_ns: Option<u64>,
+    startup: Ledger,
+    /// `max_ns` is that of its whole life.
+    idle: IdleInTransaction,
+    /// Wait events it was seen under on a CPU outside statements.
+    samples: BTreeMap<u32, u64>,
     syncs: Syncs,
     alive: bool,
     /// Start of its last statement that ended.
@@ -169,10 +181,14 @@ impl Aggregate {
         self.live.keys().copied()
     }
 
-    /// A connection became ready for statements.
-    pub fn ready(&mut self, pid: u32, startup_ns: Option<u64>) {
+    /// A connection became ready for statements, `wall_ns` after accounting of it began; `startup_ns` after its fork, where
+    /// that was seen.
+    pub fn ready(&mut self, pid: u32, startup_ns: Option<u64>, wall_ns: u64, ledger: &KernelLedger) {
         if let Some(backend) = self.live.get_mut(&pid) {
             backend.startup_ns = startup_ns;
+            // What an earlier report took for time outside is the beginning of the start-up.
+            let (before_ns, before) = std::mem::take(&mut backend.settled);
+            backend.startup.add(wall_ns.saturating_sub(before_ns), &gained(ledger, &before));
         }
     }
 
@@ -211,15 +227,15 @@ impl Aggregate {
             class.sent_bytes += finished.sent_bytes;
             match slept {
                 Some(ledger) => class.ledger.add(wall, ledger),
-                None => class.ledger.add_short(wall, finished.runnable_ns, finished.switches),
+                None => class.ledger.add_short(wall, finished),
             }
         }
     }
 
-    /// A process ended; `outside` is what it did outside statements.
-    pub fn exit(&mut self, pid: u32, outside_ns: u64, outside: &KernelLedger) {
-        if let Some(mut backend) = self.live.remove(&pid) {
-            backend.settle_outside(outside_ns, outside);
+    /// A process ended; what it did outside statements is in the record.
+    pub fn exit(&mut self, exit: &Exit) {
+        if let Some(mut backend) = self.live.remove(&exit.header.pid) {
+            backend.settle_outside(exit.outside_ns, &exit.outside, &exit.idle, &exit.samples);
             backend.alive = false;
             self.end(backend);
         }
@@ -253,22 +269,35 @@ impl Aggregate {
         let mut outside = state.outside;
         let current = if open { &mut inside } else { &mut outside };
         // What the kernel side had not split yet, and the sleep that goes on.
-        let mut add = |ns: u64, slept: bool| {
-            if slept {
-                add_blocked(current, state.wait_event_info, ns);
+        let mut add = |ns: u64| {
+            if ns == 0 {
+                return;
+            }
+            if state.flags & BACKEND_SLEPT != 0 {
+                add_blocked(current, state.wait_event_info, state.context, ns);
+            } else if state.flags & BACKEND_THROTTLED != 0 {
+                current.throttled_ns += ns;
             } else {
-                current.runnable_ns += ns;
+                current.preempted_ns += ns;
             }
         };
-        let slept = state.flags & BACKEND_SLEPT != 0;
         if state.flags & BACKEND_OFF != 0 {
-            add(now.saturating_sub(state.off_ns), slept);
-        } else if state.away_ns != 0 {
-            add(state.away_ns, slept);
+            add(now.saturating_sub(state.off_ns).saturating_add_signed(state.skew_ns.saturating_neg()));
+        } else {
+            add(state.away_ns.saturating_add_signed(state.skew_ns.saturating_neg()));
+            current.cpu_ns += now.saturating_sub(state.cpu_mark_ns);
+        }
+        let mut idle = state.idle;
+        if !open && state.flags & BACKEND_IN_TRANSACTION != 0 {
+            let ns = now.saturating_sub(state.end_ns);
+            idle.count += 1;
+            idle.total_ns += ns;
+            idle.max_ns = idle.max_ns.max(ns);
         }
         let elapsed = if open { now.saturating_sub(state.start_ns) } else { 0 };
         let life = now.saturating_sub(state.since_ns);
-        backend.settle_outside(life.saturating_sub(state.inside_ns).saturating_sub(elapsed), &outside);
+        let outside_ns = life.saturating_sub(state.inside_ns).saturating_sub(elapsed);
+        backend.settle_outside(outside_ns, &outside, &idle, &state.outside_samples);
         if open && state.start_ns != backend.last_start_ns {
             let mut ledger = Ledger::default();
             ledger.add(elapsed, &inside);
@@ -285,6 +314,9 @@ impl Aggregate {
             backend.outside = Ledger::default();
             backend.syncs = Syncs::default();
             backend.startup_ns = None;
+            backend.startup = Ledger::default();
+            backend.idle = IdleInTransaction::default();
+            backend.samples.clear();
         }
         self.ended.clear();
         self.other_backends = None;
@@ -339,6 +371,9 @@ impl Class {
         self.errors += other.errors;
         self.sent_bytes += other.sent_bytes;
         self.ledger.merge(&other.ledger);
+        for (event, n) in &other.samples {
+            *self.samples.entry(*event).or_default() += n;
+        }
     }
 }
 
@@ -359,7 +394,12 @@ impl Backend {
             class: Class::default(),
             outside: Ledger::default(),
             settled: (0, KernelLedger::default()),
+            settled_idle: IdleInTransaction::default(),
+            settled_samples: Default::default(),
             startup_ns: None,
+            startup: Ledger::default(),
+            idle: IdleInTransaction::default(),
+            samples: BTreeMap::new(),
             syncs: Syncs::default(),
             alive: true,
             last_start_ns: 0,
@@ -367,35 +407,64 @@ impl Backend {
         }
     }
 
-    /// Takes what the kernel side's cumulative outside ledger has gained since the last report.
-    fn settle_outside(&mut self, outside_ns: u64, outside: &KernelLedger) {
+    /// Takes what the kernel side's cumulative outside account has gained since the last report.
+    fn settle_outside(
+        &mut self,
+        outside_ns: u64,
+        outside: &KernelLedger,
+        idle: &IdleInTransaction,
+        samples: &[Sample; SAMPLES],
+    ) {
         let (before_ns, before) = std::mem::replace(&mut self.settled, (outside_ns, *outside));
-        let mut gained = KernelLedger {
-            runnable_ns: outside.runnable_ns.saturating_sub(before.runnable_ns),
-            other_ns: outside.other_ns.saturating_sub(before.other_ns),
-            switches: outside.switches.saturating_sub(before.switches),
-            other_count: outside.other_count.saturating_sub(before.other_count),
-            parts: outside.parts,
-        };
-        for (part, before) in gained.parts.iter_mut().zip(&before.parts) {
-            if part.wait_event_info == before.wait_event_info {
-                part.ns = part.ns.saturating_sub(before.ns);
-            }
+        self.outside.add(outside_ns.saturating_sub(before_ns), &gained(outside, &before));
+        let before = std::mem::replace(&mut self.settled_idle, *idle);
+        self.idle.count += idle.count.saturating_sub(before.count);
+        self.idle.total_ns += idle.total_ns.saturating_sub(before.total_ns);
+        self.idle.max_ns = self.idle.max_ns.max(idle.max_ns);
+        let before = std::mem::replace(&mut self.settled_samples, *samples);
+        for (sample, before) in samples.iter().zip(&before).filter(|(sample, _)| sample.count != 0) {
+            *self.samples.entry(sample.wait_event_info).or_default() +=
+                sample.count.saturating_sub(before.count) as u64;
         }
-        self.outside.add(outside_ns.saturating_sub(before_ns), &gained);
     }
 }
 
-fn add_blocked(ledger: &mut KernelLedger, event: u32, ns: u64) {
+/// What a cumulative ledger has gained since it was `before`.
+fn gained(ledger: &KernelLedger, before: &KernelLedger) -> KernelLedger {
+    let mut gained = KernelLedger {
+        cpu_ns: ledger.cpu_ns.saturating_sub(before.cpu_ns),
+        interrupted_ns: ledger.interrupted_ns.saturating_sub(before.interrupted_ns),
+        woken_ns: ledger.woken_ns.saturating_sub(before.woken_ns),
+        preempted_ns: ledger.preempted_ns.saturating_sub(before.preempted_ns),
+        throttled_ns: ledger.throttled_ns.saturating_sub(before.throttled_ns),
+        other_ns: ledger.other_ns.saturating_sub(before.other_ns),
+        switches: ledger.switches.saturating_sub(before.switches),
+        preemptions: ledger.preemptions.saturating_sub(before.preemptions),
+        throttles: ledger.throttles.saturating_sub(before.throttles),
+        other_count: ledger.other_count.saturating_sub(before.other_count),
+        parts: ledger.parts,
+    };
+    for part in gained.parts.iter_mut().filter(|part| part.count != 0) {
+        let same = |before: &&Part| (before.wait_event_info, before.context) == (part.wait_event_info, part.context);
+        if let Some(before) = before.parts.iter().filter(|before| before.count != 0).find(same) {
+            part.ns = part.ns.saturating_sub(before.ns);
+        }
+    }
+    gained
+}
+
+fn add_blocked(ledger: &mut KernelLedger, event: u32, context: u32, ns: u64) {
     for part in &mut ledger.parts {
-        if part.count == 0 || part.wait_event_info == event {
+        if part.count == 0 || (part.wait_event_info, part.context) == (event, context) {
             part.wait_event_info = event;
+            part.context = context;
             part.count += 1;
             part.ns += ns;
             return;
         }
     }
     ledger.other_ns += ns;
+    ledger.other_count += 1;
 }
 
 /// Names from the file upward, as a path from the root downward.

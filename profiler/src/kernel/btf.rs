@@ -133,6 +133,15 @@ impl Btf {
         })
     }
 
+    /// Mask of a bit field in the byte at its [`Self::offset`]; the field is a direct member.
+    pub fn bit_of(&self, of: &str, name: &str) -> Option<u32> {
+        let at = self.strip(self.named(&self.structs, of)?)?;
+        let (_, vlen) = self.info(at)?;
+        let member = (0..vlen).map(|i| at + 12 + 12 * i).find(|member| self.name(*member) == name.as_bytes())?;
+        let bits = word(&self.data, member + 8)? & 0x00ff_ffff;
+        Some(1 << (bits % 8))
+    }
+
     /// Whether the kernel has a function that programs may attach to by type.
     pub fn has_function(&self, name: &str) -> bool {
         self.named(&self.functions, name).is_some()

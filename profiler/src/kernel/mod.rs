@@ -1,4 +1,5 @@
 //! Facts about the running kernel.
 
 pub mod btf;
+pub mod cgroup;
 pub mod features;

@@ -13,7 +13,7 @@ use super::{
     cluster::{self, Cluster},
     layout::{self, Layout, LiveBackend},
     memory::ProcessMemory,
-    status_pointer,
+    status_pointer, wait_event,
 };
 
 /// Longest title read, in bytes.
@@ -149,12 +149,14 @@ impl Server {
         settings.activity_size = self.activity_size() as u32;
         settings.backend_type_client = backend::backend_type_of(major, Role::ClientBackend).unwrap_or(u32::MAX);
         settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
+        let group = |event| wait_event::encode(major, wait_event::CLASS_IPC, event).unwrap_or(0);
+        settings.waits_for_others = ["ProcArrayGroupUpdate", "XactGroupUpdate", "SyncRep"].map(group);
         settings.state_running = self.layout.map_or(u32::MAX, |layout| layout.state_running);
     }
 
     /// What changes when the postmaster does.
     pub fn target(&self) -> Target {
-        Target { postmaster: self.cluster.postmaster_pid, _pad: 0, symbols: self.symbols }
+        Target { postmaster: self.cluster.postmaster_pid, quota: 0, symbols: self.symbols }
     }
 
     /// Whether the server as a whole computes query ids; true when that cannot be known. A session that turns it on for
@@ -281,6 +283,21 @@ impl Server {
         ProcessMemory::open(pid)
             .and_then(|memory| memory.ptr(self.symbols.debug_query_string))
             .is_ok_and(|address| address != 0)
+    }
+
+    /// Whether a backend between statements has a transaction open.
+    pub fn is_in_transaction(&self, pid: u32) -> bool {
+        let read = || {
+            if self.symbols.my_be_entry == 0 || self.fields.status_state == ABSENT {
+                return None;
+            }
+            let memory = ProcessMemory::open(pid).ok()?;
+            memory.read_u32(memory.ptr(self.symbols.my_be_entry).ok()? + self.fields.status_state as u64).ok()
+        };
+        // `STATE_IDLEINTRANSACTION` follows `STATE_RUNNING`, `STATE_IDLEINTRANSACTION_ABORTED` is two behind
+        // (src/include/utils/backend_status.h, pgstat.h before 14).
+        let running = self.layout.map_or(u32::MAX, |layout| layout.state_running);
+        read().is_some_and(|state| running != u32::MAX && (state == running + 1 || state == running + 3))
     }
 
     /// `wait_event_info` of a live process; 0 when it waits for nothing or cannot be read.

@@ -65,6 +65,14 @@ pub fn decode(major: u32, wait_event_info: u32) -> WaitEvent {
     }
 }
 
+/// The `wait_event_info` of a name on a server of this major version; the spelling of upper and lower case differs between
+/// versions.
+pub fn encode(major: u32, class: u32, event: &str) -> Option<u32> {
+    let events = names_of(major)?.get(class as usize)?;
+    let number = events.iter().position(|name| name.eq_ignore_ascii_case(event))?;
+    Some(class << CLASS_SHIFT | number as u32)
+}
+
 /// Whether a word read from memory can be a `wait_event_info`: nothing, or a class that this version has.
 pub fn is_plausible(major: u32, wait_event_info: u32) -> bool {
     let class = wait_event_info >> CLASS_SHIFT;
@@ -93,6 +101,17 @@ mod tests {
 
     fn shown(major: u32, wait_event_info: u32) -> String {
         decode(major, wait_event_info).to_string()
+    }
+
+    #[test]
+    fn names_lead_back_to_numbers() {
+        for major in MAJORS {
+            for event in ["ProcArrayGroupUpdate", "XactGroupUpdate", "SyncRep"] {
+                let info = encode(major, CLASS_IPC, event).unwrap();
+                assert!(shown(major, info).eq_ignore_ascii_case(&format!("IPC:{event}")));
+            }
+            assert_eq!(encode(major, CLASS_IPC, "NoSuchEvent"), None);
+        }
     }
 
     #[test]

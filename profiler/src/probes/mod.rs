@@ -1,9 +1,11 @@
 //! The registry of probes. A probe is data: the `--help`, `pgstrobe probes`, the README's table and the attach loop all
 //! derive from [`PROBES`].
 
+mod blockers;
 mod fsync;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod statement;
 mod statement_entry;
 mod text;
@@ -97,8 +99,16 @@ impl Point {
 }
 
 /// All probes, in the order they are attached: who lives and dies first, so that nothing begins unseen.
-pub static PROBES: &[&Probe] =
-    &[&lifecycle::PROBE, &ledger::PROBE, &statement::PROBE, &statement_entry::PROBE, &text::PROBE, &fsync::PROBE];
+pub static PROBES: &[&Probe] = &[
+    &lifecycle::PROBE,
+    &ledger::PROBE,
+    &statement::PROBE,
+    &statement_entry::PROBE,
+    &text::PROBE,
+    &fsync::PROBE,
+    &blockers::PROBE,
+    &memory::PROBE,
+];
 
 const _: () = assert!(HIT_ENTRY < HIT_KINDS);
 

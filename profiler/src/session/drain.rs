@@ -2,7 +2,7 @@
 
 use pgstrobe_common::record::{
     Batch, Exit, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT, KIND_SYNC, KIND_TEXT,
-    KIND_TITLE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title,
+    KIND_TITLE, KIND_WAKE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title, Wake,
 };
 
 use super::Session;
@@ -32,7 +32,7 @@ macro_rules! plain {
     })+};
 }
 
-plain!(Header, Statement, Batch, Fork, Ready, Title, Exit, Text, Sync);
+plain!(Header, Statement, Batch, Fork, Ready, Title, Exit, Text, Sync, Wake);
 
 impl Session {
     /// Takes everything out of the ring buffer.
@@ -43,6 +43,7 @@ impl Session {
                 KIND_STATEMENT => {
                     let statement: Statement = record(bytes);
                     self.aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
+                    self.aggregate.sampled(statement.header.pid, &statement.finished, &statement.samples);
                 }
                 KIND_BATCH => self.aggregate.batch(&record(bytes)),
                 KIND_SYNC => {
@@ -70,7 +71,7 @@ impl Session {
                     let startup = (ready.forked_ns != 0).then(|| ready.header.ts_ns.saturating_sub(ready.forked_ns));
                     self.unidentified.remove(&pid);
                     self.aggregate.identify(pid, identity(&ready, &self.server));
-                    self.aggregate.ready(pid, startup);
+                    self.aggregate.ready(pid, startup, ready.startup_ns, &ready.startup);
                 }
                 KIND_TITLE => {
                     let title: Title = record(bytes);
@@ -88,7 +89,11 @@ impl Session {
                     {
                         self.aggregate.identify(pid, Identity::of(role));
                     }
-                    self.aggregate.exit(pid, exit.outside_ns, &exit.outside);
+                    self.aggregate.exit(&exit);
+                }
+                KIND_WAKE => {
+                    let wake: Wake = record(bytes);
+                    tracing::trace!("{wake:?}");
                 }
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
             }
@@ -125,13 +130,13 @@ mod properties {
             prop_assert!(same(record::<Header>(&bytes).kind, record::<Header>(&bytes).pid));
             let statement: Statement = record(&bytes);
             prop_assert!(same(statement.header.kind, statement.header.pid));
-            prop_assert_eq!(statement.finished.flags, word(&whole, 60));
+            prop_assert_eq!(statement.finished.flags, word(&whole, 76));
             prop_assert_eq!(record::<Batch>(&bytes).len, word(&whole, 20));
             prop_assert_eq!(record::<Fork>(&bytes).parent, word(&whole, 16));
             prop_assert_eq!(record::<Text>(&bytes).len, word(&whole, 28));
             prop_assert_eq!(record::<Exit>(&bytes).backend_type, word(&whole, 20));
             prop_assert_eq!(record::<Sync>(&bytes).file_mode, word(&whole, 36));
-            prop_assert_eq!(&record::<Ready>(&bytes).title[..], &whole[32..160]);
+            prop_assert_eq!(&record::<Ready>(&bytes).title[..], &whole[40 + size_of::<pgstrobe_common::ledger::Ledger>()..][..128]);
         }
     }
 

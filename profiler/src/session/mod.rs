@@ -19,10 +19,11 @@ use aya::{
     maps::{Array, MapData, RingBuf},
 };
 use pgstrobe_common::{
+    context,
     fields::ABSENT,
     state::{
-        BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, BOUNDARY_SOCKET, BOUNDARY_UPROBE,
-        Backend, HIT_KINDS, LOST_REASONS, Settings, Target,
+        BACKEND_CUT, BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING,
+        BOUNDARY_SOCKET, BOUNDARY_UPROBE, Backend, HIT_KINDS, LOST_REASONS, Settings, Target,
     },
 };
 
@@ -36,6 +37,7 @@ use crate::{
     findings,
     kernel::{
         btf::{Btf, VMLINUX},
+        cgroup,
         features::{self, Host, monotonic_ns},
     },
     postgres::{
@@ -134,6 +136,7 @@ impl Session {
         }
         // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
+        settings.in_iowait = btf.bit_of("task_struct", "in_iowait").unwrap_or(0);
         settings.twice = btf.preempts_tracepoints() as u32;
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
         settings.empty = config.empty_programs as u32;
@@ -146,7 +149,8 @@ impl Session {
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let backends = Backends::take(&mut ebpf)?;
         let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
-        target.set(0, server.target(), 0)?;
+        let quota = cgroup::has_quota(server.cluster.postmaster_pid);
+        target.set(0, Target { quota: quota as u32, ..server.target() }, 0)?;
 
         let site = |name: &str| sites_of(&server, name);
         let sites = Sites {
@@ -238,7 +242,8 @@ impl Session {
             }
             let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
             let now = monotonic_ns();
-            let mut state = Backend { pid, since_ns: now, backend_type: u32::MAX, ..Backend::default() };
+            let mut state =
+                Backend { pid, since_ns: now, cpu_mark_ns: now, backend_type: u32::MAX, ..Backend::default() };
             if !client || self.server.is_starting(pid) {
                 state.flags |= BACKEND_STARTING;
             } else if self.config.level >= Level::Standard && self.server.is_working(pid) {
@@ -247,6 +252,9 @@ impl Session {
                 self.found_running.insert(pid);
             } else {
                 state.end_ns = now;
+                if self.server.is_in_transaction(pid) {
+                    state.flags |= BACKEND_IN_TRANSACTION;
+                }
             }
             if let Some((sleeping, run_delay)) = scheduling(pid) {
                 state.run_delay_ns = run_delay;
@@ -254,6 +262,7 @@ impl Session {
                     state.flags |= BACKEND_OFF | BACKEND_SLEPT;
                     state.off_ns = now;
                     state.wait_event_info = self.server.wait_event(pid);
+                    state.context = context_of(pid, &state);
                 }
             }
             if !self.backends.enter(state) {
@@ -276,6 +285,20 @@ impl Session {
         self.identify_new();
         self.sample_waits();
         self.sample_cost();
+        self.follow_quota();
+    }
+
+    /// A quota may come and go; looked at once a second or so.
+    fn follow_quota(&mut self) {
+        if !self.ticks.is_multiple_of(10) {
+            return;
+        }
+        let Ok(mut target) = self.target.get(&0, 0) else { return };
+        let quota = cgroup::has_quota(self.server.cluster.postmaster_pid) as u32;
+        if target.postmaster != 0 && target.quota != quota {
+            target.quota = quota;
+            let _ = self.target.set(0, target, 0);
+        }
     }
 
     fn identify_new(&mut self) {
@@ -451,6 +474,18 @@ fn scheduling(pid: u32) -> Option<(bool, u64)> {
     let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     let delay = schedstat.split_whitespace().nth(1)?.parse().ok()?;
     Some((matches!(state, 'S' | 'D'), delay))
+}
+
+/// The context of the sleep a process was found in (see `pgstrobe_common::context`).
+fn context_of(pid: u32, state: &Backend) -> u32 {
+    if state.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
+        let open = state.flags & BACKEND_IN_TRANSACTION != 0;
+        return context::IDLE | if open { context::IN_TRANSACTION } else { 0 };
+    }
+    // "NUMBER ARGUMENTS…" of the system call it sleeps in, or "-1 …" in none (fs/proc/base.c).
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+    number.filter(|number| *number < context::NO_SYSCALL).unwrap_or(context::NO_SYSCALL)
 }
 
 /// Where a named place is in the server's executable.

@@ -1,0 +1,65 @@
+//! Who ended a wait for another backend: whoever wakes a backend out of a lock is the one that released it.
+
+use pgstrobe_common::{
+    context::NO_SYSCALL,
+    record::{Header, KIND_WAKE, STATEMENT_QUERY_ID, WAKE_ACTIVE, WAKE_QUERY_ID, Wake},
+    state::{BACKEND_OPEN, Backend, TEXT_OF_WAKE},
+};
+
+use crate::{
+    emit,
+    globals::{now, setting},
+    kernel, statement, targets,
+};
+
+/// Classes of wait events (src/include/utils/wait_classes.h).
+const LWLOCK: u32 = 0x01;
+const LOCK: u32 = 0x03;
+const BUFFER_PIN: u32 = 0x04;
+
+/// Calls by which one backend wakes another: the semaphore of an LWLock, and the latch of all else. A backend that was only
+/// interrupted while a timer woke the other one is in none of them.
+/// write, kill, semop, futex, semtimedop, tgkill (arch/x86/entry/syscalls/syscall_64.tbl).
+const WAKING_CALLS: [u32; 6] = [1, 62, 65, 202, 220, 234];
+
+/// Postgres's own waiting call, which on some kernels hands the CPU over from within.
+#[inline(always)]
+fn wakes(syscall: u32) -> bool {
+    syscall == NO_SYSCALL && setting!(kernel.regs_orig_ax) == pgstrobe_common::fields::ABSENT
+        || WAKING_CALLS.iter().any(|call| *call == syscall)
+}
+
+/// A sleeping backend is about to be woken by the current task.
+#[inline(always)]
+pub fn woken(b: &mut Backend) {
+    let event = b.wait_event_info;
+    let class = event >> 24;
+    let others = setting!(waits_for_others);
+    let group = event != 0 && (event == others[0] || event == others[1] || event == others[2]);
+    if class != LWLOCK && class != LOCK && class != BUFFER_PIN && !group {
+        return;
+    }
+    let Some((pid, waker)) = targets::current() else { return };
+    if pid == b.pid || !wakes(kernel::current_syscall()) {
+        return;
+    }
+    let now = now();
+    let active = waker.flags & BACKEND_OPEN != 0;
+    let mut flags = 0;
+    // What it works on is read where the wait is worth it: an LWLock is held for microseconds, by much the same classes.
+    let class_key = if active && class != LWLOCK { statement::class(pid, waker, &mut flags, TEXT_OF_WAKE) } else { 0 };
+    b.waker = pid;
+    emit::record(Wake {
+        header: Header { kind: KIND_WAKE, pid: b.pid, ts_ns: now },
+        wait_event_info: event,
+        waker: pid,
+        waited_ns: now - b.wait_began_ns,
+        start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
+        class_key,
+        last_key: waker.last_key,
+        running_ns: if active { now - waker.start_ns } else { 0 },
+        idle_ns: waker.transaction_idle_ns,
+        flags: if active { WAKE_ACTIVE } else { 0 } | if flags & STATEMENT_QUERY_ID != 0 { WAKE_QUERY_ID } else { 0 },
+        _pad: 0,
+    });
+}
