@@ -4,6 +4,7 @@
 //! Helpers panic with the full picture: what pgstrobe said, what the kernel and the server logged. A test that cannot
 //! run here says why with [`skip!`].
 
+mod blocked;
 mod bpf;
 mod client;
 mod load;
@@ -15,6 +16,7 @@ mod traps;
 mod wire;
 mod witness;
 
+pub use blocked::{Edges, blocked, blocked_in};
 pub use bpf::BpfObjects;
 pub use client::patient_client;
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
@@ -28,7 +30,7 @@ pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
 pub use xtask::servers::{Build, Kind, Server};
 
-pub use pgstrobe::report::model::{FsyncBy, Ledger, Query, Report};
+pub use pgstrobe::report::model::{Blocking, FsyncBy, Ledger, Query, Report};
 
 /// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
 pub const QUIET: &[&str] = &[
