@@ -1,4 +1,4 @@
-//! The one offset table: every field of the kernel and of Postgres that an eBPF program reads, by name.
+//! The one offset table: every field of the kernel and of Postgres that is read in foreign memory, by name.
 //!
 //! rustc emits no CO-RE relocations, so the same property is had at load time: userspace resolves each entry (the kernel's
 //! from BTF, Postgres's from the layout of its major version after a check against live memory), writes the result into
@@ -105,6 +105,33 @@ table! {
         /// 13 to 17 in `Port`.
         port_database_name: "Port", ["database_name"];
         port_user_name: "Port", ["user_name"];
+    }
+}
+
+table! {
+    /// Byte offsets in Postgres structs that only userspace reads: the kernel side's settings do without them. Each use
+    /// carries its own proof (see postgres/locks.rs), so that no check before the profile is needed.
+    UserFields, USER_FIELDS {
+        /// Odd while the entry is being changed.
+        status_changecount: "PgBackendStatus", ["st_changecount"];
+        proc_links: "PGPROC", ["links"];
+        proc_wait_lock: "PGPROC", ["waitLock"];
+        proc_wait_lock_mode: "PGPROC", ["waitLockMode"];
+        /// 14 and later.
+        proc_wait_start: "PGPROC", ["waitStart"];
+        lock_field1: "LOCK", ["tag.locktag_field1"];
+        lock_field2: "LOCK", ["tag.locktag_field2"];
+        lock_type: "LOCK", ["tag.locktag_type"];
+        lock_method: "LOCK", ["tag.locktag_lockmethodid"];
+        lock_grant_mask: "LOCK", ["grantMask"];
+        lock_wait_mask: "LOCK", ["waitMask"];
+        lock_proc_locks: "LOCK", ["procLocks"];
+        lock_wait_procs: "LOCK", ["waitProcs"];
+        proclock_lock: "PROCLOCK", ["tag.myLock"];
+        proclock_proc: "PROCLOCK", ["tag.myProc"];
+        proclock_group_leader: "PROCLOCK", ["groupLeader"];
+        proclock_hold_mask: "PROCLOCK", ["holdMask"];
+        proclock_link: "PROCLOCK", ["lockLink"];
     }
 }
 

@@ -137,6 +137,8 @@ pub fn string<const N: usize>(address: u64, into: &mut [u8; N]) -> usize {
     // SAFETY: the helper checks the address and writes at most N bytes.
     let n = unsafe { bpf_probe_read_user_str(into.as_mut_ptr().cast(), N as u32, address as *const _) };
     if n <= 0 {
+        // The page is not there at this moment.
+        lost(LOST_READ_FAILED);
         into[0] = 0;
         return 0;
     }

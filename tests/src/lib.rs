@@ -5,6 +5,7 @@
 //! run here says why with [`skip!`].
 
 mod activity;
+mod blocked;
 mod bpf;
 mod cgroup;
 mod client;
@@ -24,6 +25,7 @@ mod wire;
 mod witness;
 
 pub use activity::{Activity, Samples, WITNESS};
+pub use blocked::{Edges, blocked, blocked_in};
 pub use bpf::BpfObjects;
 pub use cgroup::Cgroup;
 pub use client::{patient_client, read_late};
@@ -44,7 +46,7 @@ pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
 pub use xtask::servers::{Build, Kind, Server};
 
-pub use pgstrobe::report::model::{FsyncBy, Ledger, Query, Report};
+pub use pgstrobe::report::model::{Blocking, FsyncBy, Ledger, Query, Report};
 
 /// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
 pub const QUIET: &[&str] = &[

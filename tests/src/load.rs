@@ -7,6 +7,8 @@ use std::time::Duration;
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
+use crate::processes::pids_by_own;
+
 /// One row by its key; unlike the built-in script it makes pgbench ask the server nothing beforehand.
 pub const SELECT: &str = "\\set aid random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n";
 
@@ -165,26 +167,34 @@ impl Client {
         client
     }
 
+    /// The pid of its backend, on this machine.
+    pub fn backend(&mut self, cluster: &Cluster) -> u32 {
+        let own: u32 = self.ask("SELECT pg_backend_pid()").parse().expect("a pid");
+        pids_by_own(cluster)[&own]
+    }
+
     /// Runs a command and waits for its end; the first line of its rows.
     pub fn ask(&mut self, sql: &str) -> String {
         self.send(sql);
-        self.answer()
+        self.answer().unwrap_or_else(|| panic!("psql has ended: {sql}"))
     }
 
-    /// Runs a command and does not wait for it; [`Self::answer`] comes next.
+    /// Sends a command that may have to wait.
     pub fn send(&mut self, sql: &str) {
         let stdin = self.child.child().stdin.as_mut().expect("stdin");
         stdin.write_all(format!("{sql};\n\\echo done\n").as_bytes()).expect("psql reads");
     }
 
-    /// The first line of the rows of what was sent.
-    pub fn answer(&mut self) -> String {
+    /// Waits for the end of what was sent; the first line of its rows, or nothing when it failed.
+    pub fn answer(&mut self) -> Option<String> {
         let mut first = String::new();
         loop {
             let mut line = String::new();
-            assert!(self.answers.read_line(&mut line).expect("psql answers") > 0, "psql has ended");
+            if self.answers.read_line(&mut line).expect("psql answers") == 0 {
+                return None;
+            }
             match line.trim_end() {
-                "done" => return first,
+                "done" => return Some(first),
                 line if first.is_empty() => first = line.to_string(),
                 _ => {}
             }

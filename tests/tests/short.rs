@@ -51,7 +51,9 @@ fn assert_exact(report: &Report) {
     for (mode, operator) in MODES {
         // pgbench prepares each command of its script once per connection, in an exchange of its own.
         let expected = CLIENTS * EACH + if mode == "prepared" { CLIENTS } else { 0 };
-        assert_count(mode, calls(report, &format!("{operator} $")), expected, left_out);
+        // A text that could not be read leaves its statement without a class.
+        let unread = report.coverage.lost["memory_read_failed"];
+        assert_count(mode, calls(report, &format!("{operator} $")), expected, left_out.max(unread));
         all += expected;
     }
     assert_count("statements", report.statements.count, all, left_out);

@@ -38,6 +38,8 @@ impl Aggregate {
         report.tail = self.tail.model(self.major);
         report.slowest = self.slowest();
         report.fsync = self.fsync();
+        self.blocking.fill(report, self.major);
+        self.fill_pairs(&mut report.blocking);
         for (reason, n) in &self.folded {
             report.coverage.lost.insert((*reason).into(), *n);
         }
@@ -155,7 +157,6 @@ impl Aggregate {
                     cpu_samples: self.named(&class.samples),
                     worker_processes: query.worker_processes,
                     workers: query.workers.model(self.major),
-                    ..model::Query::default()
                 }
             })
             .collect()

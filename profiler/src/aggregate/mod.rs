@@ -3,6 +3,7 @@
 //! Memory is bounded: what does not fit goes to an `other` entry and is counted.
 
 mod batch;
+mod blocking;
 mod build;
 mod queries;
 mod samples;
@@ -11,6 +12,7 @@ mod slowest;
 mod statement;
 mod tail;
 mod texts;
+mod wakes;
 mod workers;
 
 use std::{
@@ -38,6 +40,7 @@ use crate::{
     },
     report::model::Blocker,
 };
+pub use blocking::{Ended, Sight, Standing, Waits};
 use queries::{LastClass, Queries};
 use rustc_hash::FxHashMap;
 use shares::Shares;
@@ -70,6 +73,8 @@ pub struct Aggregate {
     tail: Tail,
     shares: Shares,
     slowest: Slowest,
+    /// Waits for short locks, by the classes of both sides.
+    pairs: wakes::Pairs,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -83,6 +88,7 @@ pub struct Aggregate {
     cut: u64,
     syncs: HashMap<SyncKey, Syncs>,
     unfinished: Vec<Open>,
+    blocking: blocking::Blocking,
     /// What did not fit, by reason.
     folded: BTreeMap<&'static str, u64>,
 }
@@ -125,6 +131,8 @@ struct Backend {
     last_class: LastClass,
     /// The longest wait for another backend since its last statement that slept.
     blocked: Option<Box<(u64, Blocker)>>,
+    /// Waits that others ended since its last statement.
+    wakes: wakes::Pending,
     /// Its parallel workers that ended.
     workers: Workers,
     /// Of a parallel worker: `outside` of earlier intervals.
@@ -173,6 +181,7 @@ impl Aggregate {
             tail: Tail::default(),
             shares: Shares::default(),
             slowest: Slowest::default(),
+            pairs: wakes::Pairs::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -182,6 +191,7 @@ impl Aggregate {
             cut: 0,
             syncs: HashMap::new(),
             unfinished: Vec::new(),
+            blocking: blocking::Blocking::default(),
             folded: BTreeMap::from([("backends_folded", 0), ("classes_folded", 0), ("files_folded", 0)]),
         }
     }
@@ -330,6 +340,8 @@ impl Aggregate {
         (self.batches, self.pipelined, self.terminated, self.cut) = (0, 0, 0, 0);
         self.syncs.clear();
         self.unfinished.clear();
+        self.blocking.next_interval();
+        self.pairs.clear();
     }
 
     /// Statements counted so far, those that began before the profile left out.
@@ -410,6 +422,7 @@ impl Backend {
             counted: (0, 0),
             last_class: LastClass::default(),
             blocked: None,
+            wakes: wakes::Pending::default(),
             workers: Workers::default(),
             outside_before: Ledger::default(),
             ended_ns: 0,

@@ -97,11 +97,12 @@ impl Aggregate {
                 });
             }
         }
-        if slept.is_some() {
-            backend.blocked = None;
-        }
         backend.class.add(&run, slept);
         query.class.add(&run, slept);
+        if slept.is_some() {
+            backend.blocked = None;
+            self.claim_wakes(pid, place.class);
+        }
     }
 }
 

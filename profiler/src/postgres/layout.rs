@@ -4,7 +4,7 @@
 //! changed sources, so that no offset is used before [`verify_all`] saw it give what it must in live backends. What
 //! fails, or could not be checked, becomes `ABSENT`: no number is better than a wrong one.
 
-use pgstrobe_common::fields::{ABSENT, PgFields};
+use pgstrobe_common::fields::{ABSENT, PgFields, UserFields};
 
 use super::wait_event;
 
@@ -17,6 +17,8 @@ mod tests;
 pub struct Layout {
     pub major: u32,
     pub fields: PgFields,
+    /// What only userspace reads; proven at each use.
+    pub user: UserFields,
     /// Size of `PgBackendStatus`.
     pub status_size: u32,
     /// Values of `BackendState`.
@@ -294,6 +296,6 @@ impl Live<'_> {
     }
 }
 
-fn is_address(address: u64) -> bool {
+pub fn is_address(address: u64) -> bool {
     (PAGE..ADDRESS_END).contains(&address)
 }

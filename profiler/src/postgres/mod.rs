@@ -1,10 +1,12 @@
 //! Facts about Postgres servers: which ones run, what their executables and memory say, and what their processes, files,
 //! wait events and statements are called. Nothing here attaches a program or knows of a report.
 
+pub mod activity;
 pub mod backend;
 pub mod binary;
 pub mod cluster;
 pub mod layout;
+pub mod locks;
 pub mod memory;
 pub mod relation;
 pub mod server;

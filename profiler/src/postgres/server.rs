@@ -146,7 +146,7 @@ impl Server {
             // Saves a read per statement; classes then come from the texts.
             settings.pg.status_query_id = ABSENT;
         }
-        settings.activity_size = self.read_u32(self.symbols.activity_query_size).unwrap_or(1024);
+        settings.activity_size = self.activity_size() as u32;
         settings.backend_type_client = backend::backend_type_of(major, Role::ClientBackend).unwrap_or(u32::MAX);
         settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
         let group = |event| wait_event::encode(major, wait_event::CLASS_IPC, event).unwrap_or(0);
@@ -175,6 +175,11 @@ impl Server {
             Some(AUTO) => variable("query_id_enabled").is_none_or(|value| value & 0xff != 0),
             _ => true,
         }
+    }
+
+    /// `track_activity_query_size`: longest activity string with its terminating zero, in bytes.
+    pub fn activity_size(&self) -> usize {
+        self.read_u32(self.symbols.activity_query_size).unwrap_or(1024) as usize
     }
 
     /// `track_activities`: whether the server shows what its backends do.

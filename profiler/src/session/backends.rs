@@ -76,7 +76,8 @@ impl Backends {
         }
     }
 
-    fn get(&self, pid: u32) -> Option<Backend> {
+    /// The state of one backend, as it is while it is read.
+    pub fn get(&self, pid: u32) -> Option<Backend> {
         let slot = self.slots.get(&(pid % BACKEND_SLOTS), 0).ok()?;
         if slot.pid == pid { Some(slot) } else { self.crowded.get(&pid, 0).ok() }
     }

@@ -127,7 +127,7 @@ impl Session {
                 }
                 KIND_WAKE => {
                     let wake: Wake = record(bytes);
-                    tracing::trace!("{wake:?}");
+                    self.aggregate.wake(&wake);
                 }
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
             }

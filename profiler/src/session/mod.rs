@@ -5,6 +5,7 @@ mod coverage;
 mod drain;
 mod host;
 mod restart;
+mod waits;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -61,6 +62,7 @@ pub struct Session {
     _links: Vec<OwnedFd>,
     ring: RingBuf<MapData>,
     backends: Backends,
+    waits: waits::Sampler,
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
@@ -191,6 +193,7 @@ impl Session {
             _links: links,
             ring,
             backends,
+            waits: waits::Sampler::default(),
             target,
             server,
             host: Host::look(),
@@ -279,11 +282,13 @@ impl Session {
         }
     }
 
-    /// What is to be done regularly: drain, look after the postmaster, learn names, sample the cost.
+    /// What is to be done regularly: drain, look after the postmaster, learn names, see who waits for whom, sample the
+    /// cost.
     pub fn tick(&mut self) {
         self.drain();
         self.follow_postmaster();
         self.identify_new();
+        self.sample_waits();
         self.sample_cost();
         self.follow_quota();
     }
@@ -387,6 +392,7 @@ impl Session {
         }
         self.drain();
         self.identify_new();
+        self.sample_waits();
         // Takes its time, which would be in the accounts and not in the duration.
         let host = self.host_model();
         let elapsed = self.interval.elapsed();

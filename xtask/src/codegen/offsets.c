@@ -7,6 +7,7 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #if PG_VERSION_NUM >= 140000
 #include "utils/backend_status.h"

@@ -1,0 +1,423 @@
+//! Who kept whom waiting: from looks at the server's lock table and from wake-ups, to the rows of `blocking`.
+//!
+//! A wait seen at several looks is one wait, from when the waiter fell asleep to the last look that saw it: at most one tick
+//! too short. Where the wake-up that ended it is known too ([`Aggregate::ended`]), its duration replaces that of the looks.
+//!
+//! A wait is in the row of each backend that holds what it waits for, with the time that one did: where several hold it,
+//! their rows are not to be added up. Those that only stand before it in the queue have a row where nobody holds it: behind
+//! a holder they wait for the same, and a queue of fifty would have twelve hundred such pairs.
+
+mod chain;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+};
+
+use super::Aggregate;
+use crate::{
+    postgres::wait_event,
+    report::model::{self, Report},
+};
+use chain::Graph;
+
+/// Rows kept apart; waits beyond are counted.
+const MAX_ROWS: usize = 2_000;
+/// Waiters named in a row.
+const MAX_PIDS: usize = 100;
+/// Waits that ended and whose wake-up may still come, and how long that is awaited.
+const MAX_RECENT: usize = 4_096;
+const LATE_NS: u64 = 2_000_000_000;
+/// The class where a text could not be read.
+const UNKNOWN: &str = "<unknown>";
+
+/// One look at all waits.
+#[derive(Default)]
+pub struct Waits {
+    /// `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    pub sights: Vec<Sight>,
+    /// Those they wait for.
+    pub standing: HashMap<u32, Standing>,
+    /// They wait, but for whom could not be told this time.
+    pub unsure: HashSet<u32>,
+    /// Those of them for whom there was no time.
+    pub left_out: Vec<u32>,
+    /// Waits that keep giving no answer.
+    pub unread: u64,
+}
+
+/// One waiter, as seen in one look.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    pub waiter: u32,
+    /// Of its lock group, or itself: blockers are named by theirs.
+    pub leader: u32,
+    /// `wait_event_info`.
+    pub event: u32,
+    pub relation: Option<u32>,
+    pub mode: &'static str,
+    /// Raw, and whether it is cut.
+    pub text: Option<(Vec<u8>, bool)>,
+    /// When it fell asleep, as far as is known.
+    pub since_ns: u64,
+    /// What tells this wait from the next one of the same backend: address and tag of the lock, its beginning by the
+    /// server's clock, that of the statement.
+    pub identity: (u64, (u32, u32), u64, u64),
+    /// Those that hold the lock first; true for one that only stands before it in the queue. 0 is a prepared transaction.
+    pub blockers: Vec<(u32, bool)>,
+}
+
+impl Sight {
+    /// Those that the wait is put down to: holders, or else those before it.
+    pub fn blamed(&self) -> impl Iterator<Item = (u32, bool)> + '_ {
+        let held = self.blockers.iter().any(|(_, queued)| !queued);
+        self.blockers.iter().copied().filter(move |(_, queued)| !(held && *queued))
+    }
+}
+
+/// How a blocker stands at a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    pub role: &'static str,
+    pub state: &'static str,
+    /// Raw, and whether it is cut.
+    pub text: Option<(Vec<u8>, bool)>,
+    pub running_ns: u64,
+    pub idle_ns: u64,
+}
+
+/// A wait that another backend ended, by the wake-up.
+pub struct Ended {
+    pub waiter: u32,
+    /// `wait_event_info`.
+    pub event: u32,
+    pub waited_ns: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub ended_ns: u64,
+    /// The waiter's class.
+    pub query: Option<String>,
+    /// The backend that woke it; none where it was a timer or a signal from elsewhere.
+    pub blocker: Option<model::Blocker>,
+}
+
+#[derive(Default)]
+pub(super) struct Blocking {
+    open: HashMap<u32, Open>,
+    /// Ended, and not yet in a row: the wake-up may come later than the look that missed the wait.
+    recent: VecDeque<Open>,
+    rows: HashMap<Key, Row>,
+    /// Texts by backend, as they were and as they are shown: normalising one costs more than all the rest.
+    shown: HashMap<u32, Shown>,
+    left_out: u64,
+    unread: u64,
+    /// Waits that found no room of their own.
+    pub(super) folded: u64,
+}
+
+struct Shown {
+    raw: (Vec<u8>, bool),
+    text: String,
+}
+
+/// A wait under way, or ended.
+#[derive(Clone, Default)]
+struct Open {
+    waiter: u32,
+    event: u32,
+    identity: (u64, (u32, u32), u64, u64),
+    relation: Option<u32>,
+    mode: Option<&'static str>,
+    text: String,
+    since_ns: u64,
+    last_ns: u64,
+    blockers: Vec<Held>,
+    cycle: bool,
+    /// What earlier intervals have of it.
+    carried_ns: u64,
+    /// By the wake-up: who ended it, and how long it lasted.
+    exact: Option<(Option<u32>, u64)>,
+    /// It is in an earlier report, in full.
+    reported: bool,
+}
+
+/// One backend in the way, from the first look that saw it there to the last.
+#[derive(Clone, Default)]
+struct Held {
+    pid: u32,
+    since_ns: u64,
+    until_ns: u64,
+    blocker: model::Blocker,
+    chain: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    event: u32,
+    text: String,
+    blocker: u32,
+    cycle: bool,
+}
+
+#[derive(Clone, Default)]
+struct Row {
+    pids: BTreeSet<u32>,
+    count: u64,
+    total_ns: u64,
+    max_ns: u64,
+    waiting: u64,
+    last_ns: u64,
+    relation: Option<u32>,
+    mode: Option<&'static str>,
+    blocker: model::Blocker,
+    chain: Vec<String>,
+}
+
+impl Aggregate {
+    /// Whether the last look saw this backend wait for a lock.
+    pub fn waits_for_lock(&self, pid: u32) -> bool {
+        self.blocking.open.contains_key(&pid)
+    }
+
+    /// One look at all waits for locks: those that are no longer there have ended.
+    pub fn seen(&mut self, waits: Waits) {
+        let texts = &self.texts;
+        self.blocking.seen(waits, self.major, |text, cut| texts.show(text, cut));
+    }
+
+    /// A wait ended by a wake-up: the same wait as in the looks where both know it, else one that was too short for them.
+    pub fn ended(&mut self, ended: Ended) {
+        self.blocking.ended(ended);
+    }
+}
+
+impl Blocking {
+    fn seen(&mut self, waits: Waits, major: u32, show: impl Fn(&[u8], bool) -> String) {
+        let now = waits.now_ns;
+        self.left_out += waits.left_out.len() as u64;
+        self.unread += waits.unread;
+        let texts = waits.sights.iter().map(|sight| (sight.waiter, &sight.text));
+        self.show(texts.chain(waits.standing.iter().map(|(pid, standing)| (*pid, &standing.text))), show);
+
+        let gone: Vec<u32> = self.open.keys().copied().filter(|pid| !waits.unsure.contains(pid)).collect();
+        let mut before: HashMap<u32, Open> = gone.into_iter().filter_map(|pid| self.open.remove_entry(&pid)).collect();
+        let graph = Graph::of(&waits.sights);
+        let mut chains: HashMap<u32, Vec<String>> = HashMap::new();
+        for sight in &waits.sights {
+            let same = |open: &Open| open.identity == sight.identity && open.event == sight.event;
+            let known = before.remove(&sight.waiter).and_then(|open| match same(&open) {
+                true => Some(open),
+                false => {
+                    self.recent.push_back(open);
+                    None
+                }
+            });
+            let new = || Open {
+                waiter: sight.waiter,
+                event: sight.event,
+                identity: sight.identity,
+                relation: sight.relation,
+                mode: Some(sight.mode),
+                text: self.shown.get(&sight.waiter).map_or(UNKNOWN, |shown| &shown.text).into(),
+                since_ns: sight.since_ns,
+                last_ns: sight.since_ns,
+                ..Open::default()
+            };
+            let mut open = known.unwrap_or_else(new);
+            open.cycle |= graph.is_cycle(sight.leader);
+            for (pid, queued) in sight.blamed() {
+                let text = |pid| self.shown.get(&pid).map(|shown| shown.text.as_str());
+                let event = |event| wait_event::decode(major, event).to_string();
+                let chain = chains.entry(pid).or_insert_with(|| graph.chain(pid, event, text));
+                let blocker = self.blocker(pid, queued, waits.standing.get(&pid));
+                open.held(pid, now, blocker, chain);
+            }
+            open.last_ns = now;
+            self.open.insert(sight.waiter, open);
+        }
+        self.recent.extend(before.into_values());
+        while self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(|open| open.last_ns + LATE_NS < now) {
+            if let Some(open) = self.recent.pop_front() {
+                self.folded += enter(&mut self.rows, &open, false);
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let began = ended.ended_ns.saturating_sub(ended.waited_ns);
+        // The looks saw a part of it.
+        let same = |open: &Open| {
+            open.waiter == ended.waiter
+                && open.event == ended.event
+                && open.exact.is_none()
+                && open.last_ns >= began
+                && open.since_ns <= ended.ended_ns
+        };
+        if self.open.get(&ended.waiter).is_some_and(same)
+            && let Some(open) = self.open.remove(&ended.waiter)
+        {
+            self.recent.push_back(open);
+        }
+        if let Some(open) = self.recent.iter_mut().rev().find(|open| same(open)) {
+            open.exact = Some((ended.blocker.map(|blocker| blocker.pid), ended.waited_ns));
+            return;
+        }
+        let Some(blocker) = ended.blocker else { return };
+        let pid = blocker.pid;
+        let open = Open {
+            waiter: ended.waiter,
+            event: ended.event,
+            text: ended.query.unwrap_or_else(|| UNKNOWN.into()),
+            since_ns: began,
+            last_ns: ended.ended_ns,
+            blockers: vec![Held { pid, since_ns: began, until_ns: ended.ended_ns, blocker, chain: Vec::new() }],
+            ..Open::default()
+        };
+        self.folded += enter(&mut self.rows, &open, false);
+    }
+
+    /// Normalises the texts that are new, and forgets those of backends that are in no wait.
+    fn show<'a>(
+        &mut self,
+        texts: impl Iterator<Item = (u32, &'a Option<(Vec<u8>, bool)>)>,
+        show: impl Fn(&[u8], bool) -> String,
+    ) {
+        let mut before = std::mem::take(&mut self.shown);
+        for (pid, text) in texts {
+            let Some(raw) = text else { continue };
+            let known = before.remove(&pid).filter(|shown| shown.raw == *raw);
+            let new = || Shown { raw: raw.clone(), text: show(&raw.0, raw.1) };
+            self.shown.entry(pid).or_insert_with(|| known.unwrap_or_else(new));
+        }
+    }
+
+    fn blocker(&self, pid: u32, queued: bool, standing: Option<&Standing>) -> model::Blocker {
+        let blocker = blocker(pid, queued, standing.unwrap_or(&Standing::default()));
+        model::Blocker { query: self.shown.get(&pid).map(|shown| shown.text.clone()), ..blocker }
+    }
+
+    pub(super) fn fill(&self, report: &mut Report, major: u32) {
+        let mut rows = self.rows.clone();
+        let mut folded = self.folded;
+        let ended = self.recent.iter().map(|open| (open, false));
+        for (open, waiting) in ended.chain(self.open.values().map(|open| (open, true))) {
+            folded += enter(&mut rows, open, waiting);
+        }
+        let mut rows: Vec<_> = rows.into_iter().collect();
+        rows.sort_by(|(a, x), (b, y)| (Reverse(x.total_ns), a).cmp(&(Reverse(y.total_ns), b)));
+        report.blocking = rows
+            .into_iter()
+            .map(|(key, row)| {
+                let event = wait_event::decode(major, key.event);
+                model::Blocking {
+                    wait_event_type: event.class.unwrap_or_default().into_owned(),
+                    wait_event: event.event.unwrap_or_default().into_owned(),
+                    query: key.text,
+                    pids: row.pids.into_iter().collect(),
+                    count: row.count,
+                    total_ns: row.total_ns,
+                    max_ns: row.max_ns,
+                    blocker: row.blocker,
+                    chain: row.chain,
+                    cycle: key.cycle,
+                    relation: row.relation,
+                    mode: row.mode.map(str::to_string),
+                    waiting: row.waiting,
+                }
+            })
+            .collect();
+        for (reason, n) in
+            [("lock_looks_left_out", self.left_out), ("lock_waits_unread", self.unread), ("blocking_folded", folded)]
+        {
+            report.coverage.lost.insert(reason.into(), n);
+        }
+    }
+
+    pub(super) fn next_interval(&mut self) {
+        self.rows.clear();
+        for open in &mut self.recent {
+            open.reported = true;
+        }
+        for open in self.open.values_mut() {
+            open.carried_ns += open.last_ns.saturating_sub(open.since_ns);
+            open.since_ns = open.last_ns;
+            for held in &mut open.blockers {
+                held.since_ns = open.last_ns;
+                held.until_ns = open.last_ns;
+            }
+        }
+    }
+}
+
+impl Open {
+    /// A blocker is in the way at this look.
+    fn held(&mut self, pid: u32, now: u64, blocker: model::Blocker, chain: &[String]) {
+        // Who was not there at the look before came since; the first ones are taken to have been there all along.
+        let since_ns = if self.blockers.is_empty() || self.last_ns == self.since_ns { self.since_ns } else { now };
+        let held = match self.blockers.iter_mut().position(|held| held.pid == pid) {
+            Some(at) => &mut self.blockers[at],
+            None => {
+                self.blockers.push(Held { pid, since_ns, ..Held::default() });
+                self.blockers.last_mut().expect("just pushed")
+            }
+        };
+        (held.until_ns, held.blocker) = (now, blocker);
+        if chain.len() >= held.chain.len() {
+            held.chain = chain.to_vec();
+        }
+    }
+}
+
+fn blocker(pid: u32, queued: bool, standing: &Standing) -> model::Blocker {
+    model::Blocker {
+        pid,
+        role: standing.role.into(),
+        state: if queued { "waiting" } else { standing.state }.into(),
+        query: None,
+        running_ns: standing.running_ns,
+        idle_in_transaction_ns: standing.idle_ns,
+    }
+}
+
+/// Adds a wait to the rows; 1 when there was no room.
+fn enter(rows: &mut HashMap<Key, Row>, open: &Open, waiting: bool) -> u64 {
+    if open.reported {
+        return 0;
+    }
+    // The wake-up knows the end; the time is that of the one who gave it, else of the one who was in the way longest.
+    let lasted = |held: &Held| held.until_ns.saturating_sub(held.since_ns);
+    let ender = open.exact.and_then(|(ender, ns)| {
+        let by_name = open.blockers.iter().position(|held| Some(held.pid) == ender);
+        let longest = || (0..open.blockers.len()).max_by_key(|i| (lasted(&open.blockers[*i]), Reverse(*i)));
+        Some((by_name.or_else(longest)?, ns.saturating_sub(open.carried_ns)))
+    });
+    let mut folded = 0;
+    for (i, held) in open.blockers.iter().enumerate() {
+        let ns = ender.filter(|(ender, _)| *ender == i).map_or(lasted(held), |(_, ns)| ns);
+        let key = Key { event: open.event, text: open.text.clone(), blocker: held.pid, cycle: open.cycle };
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
+            folded = 1;
+            continue;
+        }
+        let row = rows.entry(key).or_default();
+        row.count += 1;
+        row.total_ns += ns;
+        row.waiting += waiting as u64;
+        if row.pids.len() < MAX_PIDS {
+            row.pids.insert(open.waiter);
+        }
+        if ns >= row.max_ns {
+            (row.max_ns, row.relation, row.mode) = (ns, open.relation, open.mode);
+        }
+        if held.until_ns >= row.last_ns {
+            row.last_ns = held.until_ns;
+            row.blocker = held.blocker.clone();
+        }
+        if held.chain.len() >= row.chain.len() {
+            row.chain = held.chain.clone();
+        }
+    }
+    folded
+}
