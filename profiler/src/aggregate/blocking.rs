@@ -97,11 +97,10 @@ pub struct Ended {
     pub waited_ns: u64,
     /// `CLOCK_MONOTONIC`.
     pub ended_ns: u64,
-    /// The waiter's, raw, and whether it is cut.
-    pub text: Option<(Vec<u8>, bool)>,
+    /// The class of the waiter, as it may be shown.
+    pub text: Option<String>,
     /// The backend that woke it; none where it was a timer or a signal from elsewhere.
-    pub blocker: Option<u32>,
-    pub standing: Standing,
+    pub blocker: Option<model::Blocker>,
 }
 
 #[derive(Default)]
@@ -189,8 +188,7 @@ impl Aggregate {
 
     /// A wait ended by a wake-up: the same wait as in the looks where both know it, else one that was too short for them.
     pub fn ended(&mut self, ended: Ended) {
-        let texts = &self.texts;
-        self.blocking.ended(ended, |text, cut| texts.show(text, cut));
+        self.blocking.ended(ended);
     }
 }
 
@@ -246,7 +244,7 @@ impl Blocking {
         }
     }
 
-    fn ended(&mut self, ended: Ended, show: impl Fn(&[u8], bool) -> String) {
+    fn ended(&mut self, ended: Ended) {
         let began = ended.ended_ns.saturating_sub(ended.waited_ns);
         // The looks saw a part of it.
         let same = |open: &Open| {
@@ -262,19 +260,23 @@ impl Blocking {
             self.recent.push_back(open);
         }
         if let Some(open) = self.recent.iter_mut().rev().find(|open| same(open)) {
-            open.exact = Some((ended.blocker, ended.waited_ns));
+            open.exact = Some((ended.blocker.map(|blocker| blocker.pid), ended.waited_ns));
             return;
         }
-        let Some(pid) = ended.blocker else { return };
-        let shown = |text: &Option<(Vec<u8>, bool)>| text.as_ref().map(|(text, cut)| show(text, *cut));
-        let blocker = model::Blocker { query: shown(&ended.standing.text), ..blocker(pid, false, &ended.standing) };
+        let Some(blocker) = ended.blocker else { return };
         let open = Open {
             waiter: ended.waiter,
             event: ended.event,
-            text: shown(&ended.text).unwrap_or_else(|| UNKNOWN.into()),
+            text: ended.text.unwrap_or_else(|| UNKNOWN.into()),
             since_ns: began,
             last_ns: ended.ended_ns,
-            blockers: vec![Held { pid, since_ns: began, until_ns: ended.ended_ns, blocker, chain: Vec::new() }],
+            blockers: vec![Held {
+                pid: blocker.pid,
+                since_ns: began,
+                until_ns: ended.ended_ns,
+                blocker,
+                chain: Vec::new(),
+            }],
             ..Open::default()
         };
         self.folded += enter(&mut self.rows, &open, false);

@@ -31,8 +31,8 @@ fn look(at_ms: u64, sights: &[Sight]) -> Waits {
 
 fn woken(waiter: u32, waited_ms: u64, at_ms: u64, blocker: Option<u32>) -> Ended {
     let (waited_ns, ended_ns) = (waited_ms * MS, at_ms * MS);
-    let text = Some((b"update".to_vec(), false));
-    Ended { waiter, event: TRANSACTION, waited_ns, ended_ns, text, blocker, standing: Standing::default() }
+    let blocker = blocker.map(|pid| model::Blocker { pid, ..model::Blocker::default() });
+    Ended { waiter, event: TRANSACTION, waited_ns, ended_ns, text: Some("UPDATE".into()), blocker }
 }
 
 fn rows(blocking: &Blocking) -> Vec<model::Blocking> {
@@ -111,11 +111,11 @@ fn a_wake_up_replaces_the_time_of_the_looks() {
     let mut blocking = Blocking::default();
     blocking.seen(look(200, &[sight(2, 100, &[1])]), 15, show);
     // Before the look that misses the wait, and after it.
-    blocking.ended(woken(2, 150, 250, Some(1)), show);
+    blocking.ended(woken(2, 150, 250, Some(1)));
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 150, 0)]);
     blocking.seen(look(300, &[sight(5, 280, &[1])]), 15, show);
     blocking.seen(look(400, &[]), 15, show);
-    blocking.ended(woken(5, 60, 340, Some(1)), show);
+    blocking.ended(woken(5, 60, 340, Some(1)));
     assert_eq!(short(&blocking), [(vec![2, 5], 1, 2, 210, 0)]);
     assert_eq!(rows(&blocking)[0].max_ns, 150 * MS);
 }
@@ -125,16 +125,16 @@ fn a_wake_up_by_another_gives_its_time_to_the_one_longest_in_the_way() {
     let mut blocking = Blocking::default();
     blocking.seen(look(200, &[sight(2, 100, &[1])]), 15, show);
     blocking.seen(look(300, &[sight(2, 100, &[1, 3])]), 15, show);
-    blocking.ended(woken(2, 250, 350, None), show);
+    blocking.ended(woken(2, 250, 350, None));
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 250, 0), (vec![2], 3, 1, 0, 0)]);
 }
 
 #[test]
 fn a_wait_too_short_for_the_looks_has_a_row_by_its_wake_up() {
     let mut blocking = Blocking::default();
-    blocking.ended(woken(2, 3, 250, Some(1)), show);
-    blocking.ended(woken(4, 5, 260, Some(1)), show);
-    blocking.ended(woken(4, 5, 270, None), show);
+    blocking.ended(woken(2, 3, 250, Some(1)));
+    blocking.ended(woken(4, 5, 260, Some(1)));
+    blocking.ended(woken(4, 5, 270, None));
     assert_eq!(short(&blocking), [(vec![2, 4], 1, 2, 8, 0)]);
 }
 
@@ -146,7 +146,7 @@ fn an_interval_has_its_own_part_of_a_wait() {
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 0, 1)]);
     blocking.seen(look(300, &[sight(2, 100, &[1])]), 15, show);
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 100, 1)]);
-    blocking.ended(woken(2, 230, 330, Some(1)), show);
+    blocking.ended(woken(2, 230, 330, Some(1)));
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 130, 0)]);
     blocking.next_interval();
     assert_eq!(short(&blocking), []);
