@@ -250,8 +250,8 @@ fn a_chain_is_followed_to_its_root() {
         client.ask("BEGIN");
         client.ask(&format!("UPDATE account SET balance = 1 WHERE id = {id} + 1"));
     }
-    for id in 1..4 {
-        clients[id].0.send(&format!("UPDATE account SET balance = 2 WHERE id = {id}"));
+    for (id, (client, _)) in clients.iter_mut().enumerate().skip(1) {
+        client.send(&format!("UPDATE account SET balance = 2 WHERE id = {id}"));
         wait_until("it waits", || blocked(&cluster).len() == id);
     }
     let edges = settled(&cluster, 3);
