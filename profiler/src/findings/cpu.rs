@@ -1,11 +1,22 @@
 //! Who uses the host's CPUs: what the rules on waiting for one share.
 
-use super::time::{cost, duration, percent};
+use super::time::{cost, duration, notable, percent};
 use crate::report::model::{LedgerPart, OtherProcess, Report};
 
 /// Could run and got no CPU, for other reasons than a quota.
 pub fn is_crowded(part: &LedgerPart) -> bool {
     part.state == "runnable" && part.cause.as_deref() != Some("cpu_quota")
+}
+
+/// Held back by the quota of its cgroup.
+pub fn is_quota(part: &LedgerPart) -> bool {
+    part.state == "runnable" && part.cause.as_deref() == Some("cpu_quota")
+}
+
+/// Whether a quota is behind all waiting for a CPU: backends crowd on what it leaves while the host has idle CPUs.
+pub fn is_quota_behind_all(report: &Report) -> bool {
+    let host = &report.host.cpu;
+    notable(report, is_quota).is_some() && host.total_ns > 0 && host.idle_ns as f64 >= 0.25 * host.total_ns as f64
 }
 
 /// Other processes: their time on CPU.

@@ -1,20 +1,20 @@
 //! Backends that could run and were held back by the CPU quota of their cgroup.
 
-use super::cpu::{host_line, wanted};
+use super::cpu::{host_line, is_quota, is_quota_behind_all, wanted};
 use super::rule::{Confidence, Found, Rule};
-use super::time::{in_waits, notable, percent, severity_of, worst_statement};
-use crate::report::model::{LedgerPart, Report};
+use super::time::{cost, duration, in_waits, notable, percent, severity_of, worst_statement};
+use crate::report::model::Report;
 
 pub const RULE: Rule = Rule { id: "cpu_quota", about: is_quota, symptom: false, find };
 
-fn is_quota(part: &LedgerPart) -> bool {
-    part.state == "runnable" && part.cause.as_deref() == Some("cpu_quota")
-}
-
 fn find(report: &Report) -> Option<Found> {
-    let cost = notable(report, is_quota)?;
+    let quota = notable(report, is_quota)?;
+    let runnable = cost(report, |part| part.state == "runnable");
+    let all = is_quota_behind_all(report);
+    let cost = if all { runnable } else { quota };
     let mut evidence = vec![
-        in_waits(&cost, "wait") + " for the quota's next period",
+        in_waits(&quota, "wait") + " for the quota's next period",
+        format!("{} in all runnable but not running", duration(runnable.ns)),
         format!("the statements could have used {:.1} CPUs on average", wanted(report)),
     ];
     evidence.extend(host_line(report));
@@ -35,6 +35,7 @@ fn find(report: &Report) -> Option<Found> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::evaluate;
     use super::super::testing::{find, part, report_of};
     use super::*;
 
@@ -46,6 +47,15 @@ mod tests {
         assert!(found.evidence[0].starts_with("600 ms in 100 waits"), "{:?}", found.evidence);
         assert!(found.advice.contains("cpu.max"));
         assert_eq!(find(&RULE, &of("preempted", 600)), None);
+        // The others wait for the little the quota leaves, not for CPUs: half of those are idle.
+        let mut crowded = of("cpu_quota", 600);
+        crowded.statements.ledger.parts.push(part("runnable", "", Some("preempted"), 500));
+        crowded.statements.ledger.wall_ns += 500_000_000;
+        crowded.host.cpu.total_ns = 1_000;
+        assert_eq!(find(&RULE, &crowded).unwrap().explained_ns, 600_000_000);
+        crowded.host.cpu.idle_ns = 500;
+        assert_eq!(find(&RULE, &crowded).unwrap().explained_ns, 1_100_000_000);
+        assert!(evaluate(&crowded).iter().all(|one| one.id != "cpu_saturation"));
         assert_eq!(find(&RULE, &of("cpu_quota", 10)), None);
     }
 }

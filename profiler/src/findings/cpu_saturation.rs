@@ -1,6 +1,6 @@
 //! Backends that could run and got no CPU, because there are too many of them.
 
-use super::cpu::{host_line, is_crowded, is_taken_by_others, name, wanted};
+use super::cpu::{host_line, is_crowded, is_quota_behind_all, is_taken_by_others, name, wanted};
 use super::rule::{Confidence, Found, Rule};
 use super::time::{cost, duration, notable, percent, severity_of};
 use crate::report::model::Report;
@@ -9,7 +9,7 @@ pub const RULE: Rule = Rule { id: "cpu_saturation", about: is_crowded, symptom: 
 
 fn find(report: &Report) -> Option<Found> {
     let runnable = notable(report, is_crowded)?;
-    if is_taken_by_others(report) {
+    if is_taken_by_others(report) || is_quota_behind_all(report) {
         return None;
     }
     let cpu = cost(report, |part| part.state == "cpu");

@@ -8,7 +8,7 @@ use crate::report::model::Report;
 pub const RULE: Rule = Rule { id: "deadlock", about: is_lock, symptom: false, find };
 
 fn find(report: &Report) -> Option<Found> {
-    let waits = Waits::of(lock_waits(report).filter(|one| one.cycle))?;
+    let waits = Waits::of(report, is_lock, lock_waits(report).filter(|one| one.cycle))?;
     let mut pids: Vec<u32> = waits.pids.iter().copied().chain(waits.all.iter().map(|one| one.blocker.pid)).collect();
     pids.sort_unstable();
     pids.dedup();
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_cycle_is_one() {
-        let mut report = testing::report(&[("cpu", "", 400), ("blocked", "Lock:transactionid", 100)]);
+        let mut report = testing::report(&[("cpu", "", 400), ("blocked", "Lock:transactionid", 1_000)]);
         report.blocking = vec![blocking("transactionid", 23, "waiting", 1_000)];
         assert_eq!(find(&RULE, &report), None);
         report.blocking[0].cycle = true;

@@ -18,17 +18,20 @@ fn find(report: &Report) -> Option<Found> {
     }
     evidence.extend(worst_statement(report, is_queue));
     let slow = is_slow(report);
+    let flush = if wal.count > 0 { Some(wal.mean as u64) } else { sync.ns.checked_div(sync.count) };
+    let each = flush.map_or(String::new(), |ns| format!(" ({} each)", duration(ns)));
     Some(Found {
         severity: severity_of(queue.share),
         confidence: if slow { Confidence::Medium } else { Confidence::High },
         title: format!(
-            "{} of statement time is commits waiting for each other's flush of the WAL",
+            "{} of statement time is commits waiting for each other's flush of the WAL{each}",
             percent(queue.share)
         ),
         evidence,
         advice: if slow {
-            "The flushes are slow, which makes the queue: see slow_wal_sync first. commit_delay (some 100 µs, with \
-             commit_siblings) lets more commits share a flush."
+            "Each flush is slow and many wait for it: move pg_wal to a faster disk, commit less often (several changes \
+             in one transaction), or synchronous_commit = off for what may be lost in a crash. commit_delay (a part of \
+             a flush's time, with commit_siblings) lets more commits share one."
         } else {
             "Commit less often: several changes in one transaction, COPY instead of single inserts. commit_delay (some \
              100 µs, with commit_siblings) lets more commits share a flush; synchronous_commit = off for what may be \
@@ -52,7 +55,10 @@ mod tests {
         };
         for event in ["LWLock:WALWrite", "LWLock:WALWriteLock"] {
             let found = find(&RULE, &report(event, 600)).unwrap();
-            assert_eq!(found.title, "60.0 % of statement time is commits waiting for each other's flush of the WAL");
+            assert_eq!(
+                found.title,
+                "60.0 % of statement time is commits waiting for each other's flush of the WAL (1.00 ms each)"
+            );
             assert!(found.evidence[0].starts_with("600 ms in 100 waits"), "{:?}", found.evidence);
             assert!(found.advice.contains("commit_delay"));
             assert_eq!(evaluate(&report(event, 600))[0].id, "group_commit");

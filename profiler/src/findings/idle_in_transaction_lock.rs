@@ -11,7 +11,7 @@ pub const RULE: Rule = Rule { id: "idle_in_transaction_lock", about: is_lock, sy
 const LONG_NS: u64 = 1_000_000_000;
 
 fn find(report: &Report) -> Option<Found> {
-    let waits = Waits::of(lock_waits(report).filter(|one| idle_root(report, one).is_some()))?;
+    let waits = Waits::of(report, is_lock, lock_waits(report).filter(|one| idle_root(report, one).is_some()))?;
     if !is_notable(report, waits.ns) && waits.max_ns < LONG_NS {
         return None;
     }

@@ -19,7 +19,7 @@ fn find(report: &Report) -> Option<Found> {
         return None;
     }
     let part = share(report, ns);
-    let waits = Waits::of(lock_waits(report).filter(|one| !is_special(report, one)));
+    let waits = Waits::of(report, is_lock, lock_waits(report).filter(|one| !is_special(report, one)));
     let events = events(report, is_lock);
     let kind = match &waits {
         Some(waits) => format!("Lock:{}", waits.all[0].wait_event),

@@ -17,10 +17,14 @@ pub fn lock_waits(report: &Report) -> impl Iterator<Item = &Blocking> {
     report.blocking.iter().filter(|one| one.wait_event_type.eq_ignore_ascii_case("Lock"))
 }
 
-/// The last pid that the chain names, the one that waits for nobody.
+/// The last pid that the chain names, the one that waits for nobody; 0 for a prepared transaction.
 pub fn root_pid(blocking: &Blocking) -> u32 {
     let named = blocking.chain.last().and_then(|link| {
-        let (_, rest) = link.rsplit_once("of pid ")?;
+        let (_, whom) = link.rsplit_once(" waits for ")?;
+        if whom.contains("of a prepared transaction") {
+            return Some(0);
+        }
+        let (_, rest) = whom.split_once("of pid ")?;
         let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
         digits.parse().ok()
     });
@@ -71,8 +75,13 @@ pub struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
-    /// None where there are none.
-    pub fn of(waits: impl Iterator<Item = &'a Blocking>) -> Option<Self> {
+    /// None where there are none. A wait for several holders is in the rows of each, so that their sum may be more than
+    /// all the time that statements waited in such parts, which is known.
+    pub fn of(
+        report: &Report,
+        parts: fn(&LedgerPart) -> bool,
+        waits: impl Iterator<Item = &'a Blocking>,
+    ) -> Option<Self> {
         let mut out = Waits::default();
         for one in waits {
             out.all.push(one);
@@ -85,6 +94,10 @@ impl<'a> Waits<'a> {
         out.pids.sort_unstable();
         out.pids.dedup();
         out.all.sort_by_key(|one| std::cmp::Reverse(one.total_ns));
+        let known = super::time::cost(report, parts).ns;
+        if known > 0 {
+            out.ns = out.ns.min(known);
+        }
         (!out.all.is_empty()).then_some(out)
     }
 
@@ -124,6 +137,11 @@ impl<'a> Waits<'a> {
 
 /// The query that shows a backend's transaction.
 pub fn look_at(report: &Report, pid: u32) -> String {
+    if pid == 0 {
+        return "SELECT gid, prepared, owner, database FROM pg_prepared_xacts, and COMMIT PREPARED or ROLLBACK PREPARED \
+                what is forgotten"
+            .into();
+    }
     format!(
         "SELECT pid, usename, application_name, client_addr, xact_start, state, query FROM pg_stat_activity WHERE pid = \
          {}",
@@ -145,7 +163,7 @@ mod tests {
             "pid 13 (LOCK) waits for Lock:relation of pid 14 (idle)".into(),
         ];
         assert_eq!(root_pid(&one), 14);
-        one.chain.push("no number: of pid ".into());
+        one.chain.push("pid 1 waits for x of pid ".into());
         assert_eq!(root_pid(&one), 12);
     }
 
@@ -158,6 +176,21 @@ mod tests {
         assert_eq!(idle_root(&report, &report.blocking[0]).unwrap().pid, 13);
         report.blocking[0].cycle = true;
         assert_eq!(idle_root(&report, &report.blocking[0]), None);
-        assert_eq!(Waits::of(report.blocking.iter()).unwrap().ns, 150_000_000);
+        assert_eq!(Waits::of(&report, is_lock, report.blocking.iter()).unwrap().ns, 150_000_000);
+    }
+
+    #[test]
+    fn a_wait_for_several_holders_counts_once() {
+        let mut report = super::super::testing::report(&[("blocked", "Lock:relation", 100)]);
+        report.blocking = (1..9).map(|pid| blocking("relation", pid, "idle in transaction", 100)).collect();
+        assert_eq!(Waits::of(&report, is_lock, report.blocking.iter()).unwrap().ns, 100_000_000);
+    }
+
+    #[test]
+    fn a_prepared_transaction_has_no_pid() {
+        let mut one = blocking("transactionid", 12, "waiting", 100);
+        one.chain = vec!["pid 12 (x of pid 3) waits for Lock:tuple of a prepared transaction and 2 more".into()];
+        assert_eq!(root_pid(&one), 0);
+        assert!(look_at(&Report::default(), 0).contains("pg_prepared_xacts"));
     }
 }

@@ -18,7 +18,7 @@ fn is_relation_lock(part: &LedgerPart) -> bool {
 }
 
 fn find(report: &Report) -> Option<Found> {
-    let queue = Waits::of(lock_waits(report).filter(|one| is_relation(one) && !one.cycle))?;
+    let queue = Waits::of(report, is_relation_lock, lock_waits(report).filter(|one| is_relation(one) && !one.cycle))?;
     if !is_notable(report, queue.ns) && queue.max_ns < LONG_NS {
         return None;
     }

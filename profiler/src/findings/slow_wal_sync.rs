@@ -12,18 +12,21 @@ fn is_either(part: &LedgerPart) -> bool {
 }
 
 fn find(report: &Report) -> Option<Found> {
-    let slow = is_slow(report);
     let (sync, queue) = (cost(report, is_sync), cost(report, is_queue));
-    // A slow sync is to blame for the queue behind it too.
-    let ns = sync.ns + if slow { queue.ns } else { 0 };
-    if sync.ns == 0 || !is_notable(report, ns) {
+    let slow = is_slow(report);
+    // A slow sync is to blame for the queue behind it too. Where the queue is the longer one, so many commit at a time
+    // that its own rule comes first, and this one stays behind it with the sync alone.
+    let blamed = sync.ns + if slow { queue.ns } else { 0 };
+    if sync.ns == 0 || !is_notable(report, blamed) {
         return None;
     }
+    let with_queue = slow && sync.ns >= queue.ns;
+    let ns = if with_queue { blamed } else { sync.ns };
     let part = share(report, ns);
     let mut evidence = vec![format!(
         "{} of statement time: {}",
         duration(ns),
-        listed(&super::time::events(report, if slow { is_either } else { is_sync }), 4)
+        listed(&super::time::events(report, if with_queue { is_either } else { is_sync }), 4)
     )];
     let wal = syncs(report);
     if wal.count > 0 {
@@ -71,6 +74,8 @@ mod tests {
         let found = find(&RULE, &report(500)).unwrap();
         assert_eq!((found.severity, found.explained_ns), (Severity::Warning, 1_000_000_000), "slow: the queue too");
         assert!(found.title.starts_with("50.0 % of statement time"), "{}", found.title);
+        let many = testing::report(&[("blocked", "IO:WALSync", 500), ("blocked", "LWLock:WALWrite", 9_000)]);
+        assert_eq!(find(&RULE, &many).unwrap().explained_ns, 500_000_000, "slow, but the queue is longer");
         let queue = testing::report(&[("cpu", "", 1_000), ("blocked", "LWLock:WALWrite", 1_000)]);
         assert_eq!(find(&RULE, &queue), None);
     }

@@ -1,7 +1,7 @@
 //! CPU time that the hypervisor, or interrupts, took from the server.
 
 use super::cpu::host_line;
-use super::rule::{Confidence, Found, Rule};
+use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{ENOUGH_NS, cost, duration, is_notable, percent, severity_of, whole, worst_statement};
 use crate::report::model::{LedgerPart, Report};
 
@@ -33,7 +33,7 @@ fn find(report: &Report) -> Option<Found> {
     evidence.extend(worst_statement(report, is_interrupted));
     let hypervisor = stolen >= STOLEN;
     Some(Found {
-        severity: if stolen >= 0.2 { severity_of(1.0) } else { severity_of(taken.share) },
+        severity: if stolen >= 0.2 { Severity::Warning } else { severity_of(taken.share) },
         confidence: if hypervisor { Confidence::High } else { Confidence::Medium },
         title: match (hypervisor, taken.ns) {
             (true, 0) => format!("the hypervisor takes {} of the host's CPU time", percent(stolen)),

@@ -11,6 +11,9 @@ const PIDS: usize = 6;
 
 /// `pid 4242 (client backend, application billing), active for 3.00 ms: UPDATE …`
 pub(crate) fn describe(report: &Report, blocker: &Blocker) -> String {
+    if blocker.pid == 0 {
+        return "a prepared transaction (pg_prepared_xacts)".into();
+    }
     let application = report.backends.iter().find(|one| one.pid == blocker.pid);
     let application = application.and_then(|one| one.application_name.as_deref()).filter(|name| !name.is_empty());
     let application = application.map_or(String::new(), |name| format!(", application {name}"));

@@ -139,7 +139,10 @@ fn findings(report: &Report, page: &mut Page) {
         // The first one is the answer: what to do about it in full enough to do it.
         page.wrapped(Style::Plain, &format!("  => {}", finding.advice), 5, if i == 0 { 2 } else { 1 });
     }
-    page.more(report.findings.len().saturating_sub(FINDING_ROWS), "below");
+    let left = report.findings.len().saturating_sub(FINDING_ROWS);
+    if left > 0 {
+        page.styled(Style::Dim, &format!("… and {} more below, each with its evidence", count(left as u64)));
+    }
 }
 
 pub(super) fn style_of(severity: &str) -> Style {
@@ -170,7 +173,7 @@ fn where_the_time_went(report: &Report, page: &mut Page) {
         .number("SHARE", 0)
         .number("TOTAL", 2)
         .number("ACTIVE", 3)
-        .number("MEAN", 4)
+        .number("PER STMT", 4)
         .number("P99", 5)
         .text("WHERE THE TIME WENT", 0)
         .name("KERNEL CAUSE", 1);
@@ -211,7 +214,8 @@ fn where_the_time_went(report: &Report, page: &mut Page) {
     if open * 100 >= sizes.iter().sum() && report.statements.count > 0 {
         let n = report.unfinished.len() as u64;
         let s = if n == 1 { "" } else { "s" };
-        let text = format!(" {} of it in {} statement{s} still running, not in MEAN and P99", duration(open), count(n));
+        let text =
+            format!(" {} of it in {} statement{s} still running, not in PER STMT and P99", duration(open), count(n));
         page.styled(Style::Dim, &text);
     }
 }
