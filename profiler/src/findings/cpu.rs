@@ -19,17 +19,23 @@ pub fn is_quota_behind_all(report: &Report) -> bool {
     notable(report, is_quota).is_some() && host.total_ns > 0 && host.idle_ns as f64 >= 0.25 * host.total_ns as f64
 }
 
-/// Other processes: their time on CPU.
+/// Time on CPU that is not the cluster's. Those that are named are only the largest, and of those that lived on: a
+/// compiler's thousand short processes, and the kernel's own work, are what else the CPUs were busy with.
 pub fn others_ns(report: &Report) -> u64 {
-    report.host.cpu.others.iter().map(|one| one.cpu_ns).sum()
+    let cpu = &report.host.cpu;
+    let named: u64 = cpu.others.iter().map(|one| one.cpu_ns).sum();
+    named.max(cpu.total_ns.saturating_sub(cpu.idle_ns).saturating_sub(cpu.steal_ns).saturating_sub(cpu.cluster_ns))
 }
 
 /// Whether it is others rather than the cluster itself who keep the CPUs: they use a large share of the host, and
-/// not as the clients of the cluster do, which come to less than half of what it uses.
+/// not as the clients of the cluster do, which come to about half of what it uses.
 pub fn is_taken_by_others(report: &Report) -> bool {
     let cpu = &report.host.cpu;
     let others = others_ns(report);
-    cpu.total_ns > 0 && others as f64 >= 0.25 * cpu.total_ns as f64 && others as f64 >= 0.6 * cpu.cluster_ns as f64
+    // Who, must be known.
+    !cpu.others.is_empty()
+        && others as f64 >= 0.25 * cpu.total_ns as f64
+        && others as f64 >= 0.8 * cpu.cluster_ns as f64
 }
 
 /// `stress-ng (pid 99, cgroup batch.slice) 12.3 s`
@@ -46,7 +52,7 @@ pub fn host_line(report: &Report) -> Option<String> {
     }
     let of = |ns: u64| percent(ns as f64 / cpu.total_ns as f64);
     Some(format!(
-        "of the host's {} CPUs: {} the cluster, {} other processes, {} idle, {} stolen",
+        "of the host's {} CPUs: {} the cluster, {} others, {} idle, {} stolen",
         report.host.cpus,
         of(cpu.cluster_ns),
         of(others_ns(report)),

@@ -20,7 +20,10 @@ fn find(report: &Report) -> Option<Found> {
     ];
     evidence.extend(host_line(report));
     evidence.extend(report.host.cpu.others.first().map(|other| format!("largest other process: {}", name(other))));
-    let few = wanted < report.host.cpus as f64 * 0.7;
+    // Averages hide bursts: CPUs that were busy with all sorts of things were busy.
+    let host = &report.host.cpu;
+    let idle = host.total_ns == 0 || host.idle_ns as f64 >= 0.25 * host.total_ns as f64;
+    let few = idle && wanted < report.host.cpus as f64 * 0.7;
     if few {
         evidence.push("there are more CPUs than that: something else takes them or a quota holds them back".into());
     }
@@ -63,6 +66,10 @@ mod tests {
         assert!(found.advice.contains("pooler"));
         report.host.cpus = 64;
         assert!(find(&RULE, &report).unwrap().advice.contains("nr_throttled"));
+        report.host.cpu.total_ns = 100;
+        report.host.cpu.idle_ns = 10;
+        report.host.cpu.cluster_ns = 60;
+        assert_eq!(find(&RULE, &report).unwrap().confidence, Confidence::High, "no CPU is idle");
         assert_eq!(find(&RULE, &testing::report(&[("cpu", "", 1_000), ("runnable", "", 50)])), None);
     }
 

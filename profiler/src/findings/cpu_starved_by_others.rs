@@ -58,16 +58,24 @@ mod tests {
             found.title,
             "60.0 % of statement time is waiting for a CPU that others use, most of all stress-ng (pid 99)"
         );
-        assert!(found.evidence[1].contains("30.0 % the cluster, 69.0 % other processes"), "{:?}", found.evidence);
+        assert!(found.evidence[1].contains("30.0 % the cluster, 69.0 % others"), "{:?}", found.evidence);
         assert_eq!(found.evidence[2], "stress-ng (pid 99, cgroup batch.slice) 690 ns on a CPU");
         assert!(found.advice.contains("batch.slice") && found.advice.contains("CPUWeight="));
         assert!(evaluate(&report(300, 690)).iter().all(|one| one.id != cpu_saturation::RULE.id));
     }
 
     #[test]
+    fn short_lived_ones_count_too() {
+        let mut many = report(200, 20);
+        assert!(find(&RULE, &many).unwrap().evidence[1].contains("20.0 % the cluster, 79.0 % others"));
+        many.host.cpu.idle_ns = 700;
+        assert_eq!(find(&RULE, &many), None);
+    }
+
+    #[test]
     fn clients_are_no_such_others() {
-        assert_eq!(find(&RULE, &report(700, 280)), None);
-        assert!(evaluate(&report(700, 280)).iter().any(|one| one.id == cpu_saturation::RULE.id));
+        assert_eq!(find(&RULE, &report(600, 300)), None);
+        assert!(evaluate(&report(600, 300)).iter().any(|one| one.id == cpu_saturation::RULE.id));
         assert_eq!(find(&RULE, &testing::report(&[("cpu", "", 400), ("runnable", "", 600)])), None);
     }
 }
