@@ -52,15 +52,15 @@ fn held_by_an_idle_transaction() {
     let (mut waiter, waiter_pid) = client(&cluster, "waiter");
     let profile = Profile::start(&cluster, &[]);
     holder.ask("BEGIN");
-    holder.ask("UPDATE account SET balance = 4242 WHERE id = 1");
+    holder.ask("UPDATE account SET balance = length('xyzzy_secret') WHERE id = 1");
     let idle_from = Instant::now();
     let sent = Instant::now();
-    waiter.send("UPDATE account SET balance = 7 WHERE id = 1");
+    waiter.send("UPDATE account SET balance = length('xyzzy_secret') WHERE id = 1");
     wait_until("the waiter waits", || blocked(&cluster).len() == 1);
     let waits = Instant::now();
     let edges = settled(&cluster, 1);
     let (least, idle) = (waits.elapsed(), idle_from.elapsed());
-    let report = profile.stop();
+    let (report, json) = profile.stop_raw();
     let most = sent.elapsed();
     holder.ask("COMMIT");
     waiter.answer().expect("the update");
@@ -71,19 +71,56 @@ fn held_by_an_idle_transaction() {
     let row = &report.blocking[0];
     assert_eq!((row.wait_event_type.as_str(), row.wait_event.as_str()), ("Lock", "transactionid"));
     assert_eq!((row.count, row.waiting, row.cycle), (1, 1, false), "{row:#?}");
-    assert_eq!(row.query, "UPDATE account SET balance = $1 WHERE id = $2;");
+    assert_eq!(row.query, "UPDATE account SET balance = length($1) WHERE id = $2;");
     assert_eq!((row.mode.as_deref(), row.relation), (Some("ShareLock"), None));
     assert_eq!(row.chain, Vec::<String>::new());
     let blocker = &row.blocker;
     assert_eq!((blocker.role.as_str(), blocker.state.as_str()), ("client backend", "idle in transaction"));
-    assert_eq!(blocker.query.as_deref(), Some("UPDATE account SET balance = $1 WHERE id = $2;"));
+    assert_eq!(blocker.query.as_deref(), Some("UPDATE account SET balance = length($1) WHERE id = $2;"));
     let seen = blocker.idle_in_transaction_ns;
     let idle_ns = idle.as_nanos() as u64;
     assert!(seen + TICK_NS >= idle_ns, "idle for {seen} ns, by the clock {idle_ns} ns");
     assert!(row.total_ns + TICK_NS >= least.as_nanos() as u64, "{} ns, at least {least:?}", row.total_ns);
     assert!(row.total_ns <= most.as_nanos() as u64, "{} ns, at most {most:?}", row.total_ns);
     assert_eq!(row.max_ns, row.total_ns);
+    assert!(!json.contains("xyzzy_secret"), "literals stay home");
     assert_nothing_lost(&report);
+}
+
+/// The server publishes no texts and no states: what is left is what the kernel side saw.
+#[test]
+fn without_activities() {
+    let cluster = quiet_with(&["track_activities = off"]);
+    table(&cluster);
+    let (mut holder, holder_pid) = client(&cluster, "holder");
+    let (mut waiter, waiter_pid) = client(&cluster, "waiter");
+    let profile = Profile::start(&cluster, &["--interval", "0.4"]);
+    holder.ask("BEGIN");
+    holder.ask("UPDATE account SET balance = 1 WHERE id = 1");
+    waiter.send("UPDATE account SET balance = 2 WHERE id = 1");
+    wait_until("the waiter waits", || waits(&cluster));
+    let began = Instant::now();
+    std::thread::sleep(2 * WHILE);
+    let least = began.elapsed();
+    let reports = profile.stop_all();
+    holder.ask("COMMIT");
+    waiter.answer().expect("the update");
+    let seen: Vec<_> = reports.iter().filter(|report| !report.blocking.is_empty()).collect();
+    assert!(seen.len() >= 3, "in each interval");
+    for report in &seen {
+        assert_eq!(blocked_in(report), Edges::from([(waiter_pid, [holder_pid].into())]));
+        let row = row(report, waiter_pid, holder_pid);
+        assert_eq!((row.blocker.state.as_str(), row.blocker.query.as_deref()), ("idle in transaction", None));
+        assert!(row.total_ns <= report.duration_ns + TICK_NS, "of the interval: {row:#?}");
+    }
+    // The intervals share the wait among them.
+    let total: u64 = seen.iter().map(|report| report.blocking[0].total_ns).sum();
+    assert!(total + TICK_NS >= least.as_nanos() as u64, "{total} ns in all, at least {least:?}");
+}
+
+/// By `pg_locks`, which needs no activities.
+fn waits(cluster: &Cluster) -> bool {
+    psql(cluster, "SELECT count(*) FROM pg_locks WHERE NOT granted") == "1"
 }
 
 /// The holder works on, in the same transaction; the wait is over when the report is written.
@@ -213,8 +250,8 @@ fn a_chain_is_followed_to_its_root() {
         client.ask("BEGIN");
         client.ask(&format!("UPDATE account SET balance = 1 WHERE id = {id} + 1"));
     }
-    for id in 1..4 {
-        clients[id].0.send(&format!("UPDATE account SET balance = 2 WHERE id = {id}"));
+    for (id, (client, _)) in clients.iter_mut().enumerate().skip(1) {
+        client.send(&format!("UPDATE account SET balance = 2 WHERE id = {id}"));
         wait_until("it waits", || blocked(&cluster).len() == id);
     }
     let edges = settled(&cluster, 3);

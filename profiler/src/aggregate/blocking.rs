@@ -97,8 +97,8 @@ pub struct Ended {
     pub waited_ns: u64,
     /// `CLOCK_MONOTONIC`.
     pub ended_ns: u64,
-    /// The waiter's class.
-    pub query: Option<String>,
+    /// The class of the waiter, as it may be shown.
+    pub text: Option<String>,
     /// The backend that woke it; none where it was a timer or a signal from elsewhere.
     pub blocker: Option<model::Blocker>,
 }
@@ -265,14 +265,19 @@ impl Blocking {
             return;
         }
         let Some(blocker) = ended.blocker else { return };
-        let pid = blocker.pid;
         let open = Open {
             waiter: ended.waiter,
             event: ended.event,
-            text: ended.query.unwrap_or_else(|| UNKNOWN.into()),
+            text: ended.text.unwrap_or_else(|| UNKNOWN.into()),
             since_ns: began,
             last_ns: ended.ended_ns,
-            blockers: vec![Held { pid, since_ns: began, until_ns: ended.ended_ns, blocker, chain: Vec::new() }],
+            blockers: vec![Held {
+                pid: blocker.pid,
+                since_ns: began,
+                until_ns: ended.ended_ns,
+                blocker,
+                chain: Vec::new(),
+            }],
             ..Open::default()
         };
         self.folded += enter(&mut self.rows, &open, false);

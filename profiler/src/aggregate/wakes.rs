@@ -82,12 +82,12 @@ impl Aggregate {
         }
     }
 
-    fn end_of_wait(&mut self, wake: &Wake, class: Option<ClassKey>, query: Option<String>) {
+    fn end_of_wait(&mut self, wake: &Wake, class: Option<ClassKey>, text: Option<String>) {
         let blocker = self.waker(wake);
         if wake.wait_event_info >> 24 == CLASS_LOCK {
             let (waiter, event) = (wake.header.pid, wake.wait_event_info);
             let (waited_ns, ended_ns) = (wake.waited_ns, wake.header.ts_ns);
-            self.ended(Ended { waiter, event, waited_ns, ended_ns, query, blocker: Some(blocker) });
+            self.ended(Ended { waiter, event, waited_ns, ended_ns, text, blocker: Some(blocker) });
             return;
         }
         let Some(class) = class else { return };

@@ -1,52 +1,82 @@
-//! Backends that could run and got no CPU.
+//! Backends that could run and got no CPU, because there are too many of them.
 
-use super::{duration, notable, percent, severity_of};
-use crate::report::model::{Finding, Report};
+use super::cpu::{host_line, is_crowded, is_quota_behind_all, is_taken_by_others, name, wanted};
+use super::rule::{Confidence, Found, Rule};
+use super::time::{cost, duration, notable, percent, severity_of};
+use crate::report::model::Report;
 
-pub fn rule(report: &Report) -> Option<Finding> {
-    let runnable = notable(report, |part| part.state == "runnable")?;
-    let cpu = super::cost(&report.statements.ledger, |part| part.state == "cpu");
-    let wanted = (runnable.ns + cpu.ns) as f64 / report.duration_ns.max(1) as f64;
+pub const RULE: Rule = Rule { id: "cpu_saturation", about: is_crowded, symptom: false, find };
+
+fn find(report: &Report) -> Option<Found> {
+    let runnable = notable(report, is_crowded)?;
+    if is_taken_by_others(report) || is_quota_behind_all(report) {
+        return None;
+    }
+    let cpu = cost(report, |part| part.state == "cpu");
+    let wanted = wanted(report);
     let mut evidence = vec![
         format!("{} runnable but not running, {} on a CPU", duration(runnable.ns), duration(cpu.ns)),
         format!("the statements could have used {wanted:.1} CPUs on average; the host has {}", report.host.cpus),
     ];
-    let few = wanted < report.host.cpus as f64 * 0.7;
+    evidence.extend(host_line(report));
+    evidence.extend(report.host.cpu.others.first().map(|other| format!("largest other process: {}", name(other))));
+    // Averages hide bursts: CPUs that were busy with all sorts of things were busy.
+    let host = &report.host.cpu;
+    let idle = host.total_ns == 0 || host.idle_ns as f64 >= 0.25 * host.total_ns as f64;
+    let few = idle && wanted < report.host.cpus as f64 * 0.7;
     if few {
         evidence.push("there are more CPUs than that: something else takes them or a quota holds them back".into());
     }
-    Some(Finding {
-        id: "cpu_saturation".into(),
+    evidence.extend(largest_on_cpu(report));
+    Some(Found {
         severity: severity_of(runnable.share),
+        confidence: if few { Confidence::Low } else { Confidence::High },
         title: format!("{} of statement time is waiting for a CPU", percent(runnable.share)),
         evidence,
         advice: if few {
-            "Look at the CPU quota of the server's cgroup (nr_throttled in cpu.stat), at what else runs on the host, \
-             and at steal time."
+            "Look at the CPU quota of the server's cgroup (nr_throttled in cpu.stat), at the CPUs it may use \
+             (Cpus_allowed_list in /proc/PID/status), at what else runs on the host, and at steal time."
         } else {
             "Fewer backends at a time finish more: put a pooler in front or lower its size towards the number of CPUs; \
-             look at the statements with most time on CPU below."
+             make the statement with most time on CPU cheaper (EXPLAIN ANALYZE it)."
         }
         .into(),
         explained_ns: runnable.ns,
-        confidence: "high".into(),
     })
+}
+
+fn largest_on_cpu(report: &Report) -> Option<String> {
+    let on_cpu = |part: &crate::report::model::LedgerPart| part.state == "cpu";
+    super::time::worst_statement(report, on_cpu).map(|line| line.replacen("most of it", "most time on CPU", 1))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
+    use super::super::rule::Severity;
+    use super::super::testing::{self, find};
     use super::*;
 
     #[test]
     fn tells_a_full_host_from_a_quota() {
         let mut report = testing::report(&[("cpu", "", 10_000), ("runnable", "", 10_000)]);
         report.host.cpus = 2;
-        let found = rule(&report).unwrap();
-        assert_eq!((found.severity.as_str(), found.explained_ns), ("warning", 10_000_000_000));
+        let found = find(&RULE, &report).unwrap();
+        assert_eq!((found.severity, found.explained_ns), (Severity::Warning, 10_000_000_000));
+        assert_eq!(found.evidence[0], "10.0 s runnable but not running, 10.0 s on a CPU");
         assert!(found.advice.contains("pooler"));
         report.host.cpus = 64;
-        assert!(rule(&report).unwrap().advice.contains("nr_throttled"));
-        assert_eq!(rule(&testing::report(&[("cpu", "", 1_000), ("runnable", "", 50)])), None);
+        assert!(find(&RULE, &report).unwrap().advice.contains("nr_throttled"));
+        report.host.cpu.total_ns = 100;
+        report.host.cpu.idle_ns = 10;
+        report.host.cpu.cluster_ns = 60;
+        assert_eq!(find(&RULE, &report).unwrap().confidence, Confidence::High, "no CPU is idle");
+        assert_eq!(find(&RULE, &testing::report(&[("cpu", "", 1_000), ("runnable", "", 50)])), None);
+    }
+
+    #[test]
+    fn other_causes_have_their_own_rule() {
+        let part = testing::part;
+        let quota = [part("runnable", "", Some("cpu_quota"), 900), part("cpu", "", None, 100)];
+        assert_eq!(find(&RULE, &testing::report_of(quota.to_vec())), None);
     }
 }

@@ -46,9 +46,10 @@ fn commit_ledger(scale: u64, count: u64) -> Ledger {
     ledger(vec![
         part("blocked", "IO:WalSync", Some("fsync"), 451 * scale, count),
         part("cpu", "", None, 243 * scale, count * 2),
-        part("blocked", "Lock:transactionid", Some("poll"), 121 * scale, count / 7),
-        part("blocked", "LWLock:WALWrite", Some("futex"), 90 * scale, count / 3),
-        part("runnable", "", None, 61 * scale, count),
+        part("blocked", "Lock:transactionid", Some("semaphore"), 121 * scale, count / 7),
+        part("blocked", "LWLock:WALWrite", Some("semaphore"), 90 * scale, count / 3),
+        part("runnable", "", Some("woken"), 41 * scale, count),
+        part("runnable", "", Some("preempted"), 20 * scale, count / 9),
         part("blocked", "IO:DataFileRead", Some("block_read"), 20 * scale, count / 50),
         part("blocked", "Client:ClientWrite", Some("poll"), 9 * scale, count / 90),
         part("blocked", "", Some("major_fault"), 4 * scale, count / 100),
@@ -113,6 +114,167 @@ fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
     }
 }
 
+/// The 99th percentile of each part, a few times its mean.
+fn with_p99(mut ledger: Ledger, count: u64) -> Ledger {
+    for (i, part) in ledger.parts.iter_mut().enumerate() {
+        part.p99_ns = Some(part.ns / count.max(1) * (3 + i as u64));
+    }
+    ledger
+}
+
+/// A transaction that its client forgot.
+fn forgotten() -> Blocker {
+    Blocker {
+        pid: 2390,
+        role: "client backend".into(),
+        state: "idle in transaction".into(),
+        query: Some("SELECT * FROM orders WHERE id = $1 FOR UPDATE".into()),
+        running_ns: 240_000,
+        idle_in_transaction_ns: 10_000_000_000,
+    }
+}
+
+fn blocking() -> Vec<Blocking> {
+    let alter = "ALTER TABLE orders ADD COLUMN note text";
+    vec![
+        Blocking {
+            wait_event_type: "Lock".into(),
+            wait_event: "relation".into(),
+            query: alter.into(),
+            pids: vec![2377],
+            count: 1,
+            total_ns: 9_999_000_000,
+            max_ns: 9_999_000_000,
+            blocker: forgotten(),
+            relation: Some(16_402),
+            mode: Some("AccessExclusiveLock".into()),
+            waiting: 1,
+            ..Blocking::default()
+        },
+        Blocking {
+            wait_event_type: "Lock".into(),
+            wait_event: "relation".into(),
+            query: "SELECT o.id, o.placed_at FROM orders o WHERE o.customer_id = $1".into(),
+            pids: vec![2203],
+            count: 1,
+            total_ns: 8_200_000_000,
+            max_ns: 8_200_000_000,
+            blocker: Blocker {
+                pid: 2377,
+                role: "client backend".into(),
+                state: "waiting".into(),
+                query: Some(alter.into()),
+                running_ns: 10_000_000_000,
+                idle_in_transaction_ns: 0,
+            },
+            chain: vec![format!("pid 2377 ({alter}) waits for Lock:relation of pid 2390")],
+            relation: Some(16_402),
+            mode: Some("AccessShareLock".into()),
+            waiting: 1,
+            ..Blocking::default()
+        },
+        Blocking {
+            wait_event_type: "Lock".into(),
+            wait_event: "transactionid".into(),
+            query: "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2".into(),
+            pids: vec![2201, 2202],
+            count: 1_285,
+            total_ns: 3_100_000_000,
+            max_ns: 38_000_000,
+            blocker: Blocker {
+                pid: 2202,
+                role: "client backend".into(),
+                state: "active".into(),
+                query: Some("COMMIT".into()),
+                running_ns: 2_900_000,
+                idle_in_transaction_ns: 0,
+            },
+            ..Blocking::default()
+        },
+    ]
+}
+
+/// The statements of a ledger, the slowest hundredth of which waits for rows.
+fn tail(wall_ns: u64, count: u64) -> Tail {
+    let (slow, each) = (count / 100, wall_ns / count.max(1));
+    Tail {
+        from_ns: each * 6,
+        count: slow,
+        ledger: ledger(vec![
+            part("blocked", "Lock:transactionid", Some("semaphore"), slow * each * 6, slow),
+            part("blocked", "IO:WalSync", Some("fsync"), slow * each * 5 / 4, slow),
+            part("blocked", "IO:DataFileRead", Some("block_read"), slow * each / 2, slow / 3),
+            part("cpu", "", None, slow * each / 3, slow),
+            part("runnable", "", Some("preempted"), slow * each / 6, slow),
+        ]),
+        rest_count: count - slow,
+        rest: commit_ledger(wall_ns / 1000 * 92 / 100, count - slow),
+    }
+}
+
+fn slowest() -> Vec<Slow> {
+    let slow = |pid, query: &str, began_ns, parts, blocker| {
+        let ledger = ledger(parts);
+        Slow {
+            pid,
+            query_id: "2235532144555".into(),
+            query: query.into(),
+            database: Some("shop".into()),
+            user: Some("app".into()),
+            began_ns,
+            latency_ns: ledger.wall_ns,
+            error: false,
+            ledger,
+            blocker,
+        }
+    };
+    let sums = "SELECT o.id, o.placed_at, c.name, sum(l.price * l.quantity) FROM orders o JOIN customers c ON c.id = \
+                o.customer_id JOIN order_lines l ON l.order_id = o.id";
+    let read = |ms: u64| part("blocked", "IO:DataFileRead", Some("block_read"), ms * 1_000_000, 800);
+    let cpu = |ms: u64| part("cpu", "", None, ms * 1_000_000, 0);
+    let committer = Blocker {
+        pid: 2202,
+        role: "client backend".into(),
+        state: "active".into(),
+        query: Some("COMMIT".into()),
+        running_ns: 37_000_000,
+        idle_in_transaction_ns: 0,
+    };
+    vec![
+        slow(2202, sums, 4_120_000_000, vec![read(233), cpu(180)], None),
+        slow(
+            2201,
+            "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2",
+            6_730_000_000,
+            vec![part("blocked", "Lock:transactionid", Some("semaphore"), 38_000_000, 1), cpu(1)],
+            Some(committer),
+        ),
+    ]
+}
+
+fn startup(ns: u64) -> Ledger {
+    ledger(vec![
+        part("cpu", "", None, ns / 10 * 6, 2),
+        part("blocked", "Client:ClientRead", Some("poll"), ns / 10 * 3, 2),
+        part("runnable", "", Some("woken"), ns / 10, 3),
+    ])
+}
+
+fn host_cpu() -> HostCpu {
+    let other =
+        |pid, name: &str, cgroup: &str, cpu_ns| OtherProcess { pid, name: name.into(), cgroup: cgroup.into(), cpu_ns };
+    HostCpu {
+        total_ns: 80_000_000_000,
+        idle_ns: 66_000_000_000,
+        steal_ns: 400_000_000,
+        cluster_ns: 9_400_000_000,
+        others: vec![
+            other(3011, "pgbench", "user.slice", 2_100_000_000),
+            other(640, "prometheus", "prometheus.service", 310_000_000),
+        ],
+    }
+}
+
 fn frame() -> Report {
     Report {
         schema: SCHEMA.into(),
@@ -137,7 +299,7 @@ fn frame() -> Report {
 /// A server under load, waiting for its WAL, with one stuck statement. Its findings are those of the rules.
 pub fn busy() -> Report {
     let mut report = frame();
-    let queries = vec![
+    let mut queries = vec![
         query(
             "-4725308364311418612",
             "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2",
@@ -166,6 +328,14 @@ pub fn busy() -> Report {
         }),
         query("991244", "<unparsable>", 3, 1_000_000.0, |sum| ledger(vec![part("cpu", "", None, sum, 3)])),
     ];
+    // The joins are parallel, and their hashes do not fit into work_mem.
+    let joins = &mut queries[2];
+    joins.worker_processes = 48;
+    joins.workers = ledger(vec![
+        part("cpu", "", None, joins.ledger.wall_ns * 3 / 4, 300),
+        part("blocked", "IO:DataFileRead", Some("block_read"), joins.ledger.wall_ns * 2 / 3, 1_700),
+    ]);
+    joins.cpu_samples = [("".into(), 190), ("IO:BufFileWrite".into(), 61), ("IO:BufFileRead".into(), 33)].into();
     let count = queries.iter().map(|q| q.calls).sum();
     let wall: u64 = queries.iter().map(|q| q.ledger.wall_ns).sum();
     let mut all = Histogram::new();
@@ -178,8 +348,12 @@ pub fn busy() -> Report {
         terminated: 0,
         sent_bytes: 2_400_000,
         latency: all.summary(),
-        ledger: commit_ledger(wall / 1000, count),
+        ledger: with_p99(commit_ledger(wall / 1000, count), count),
     };
+    report.tail = Some(tail(wall, count));
+    report.slowest = slowest();
+    report.blocking = blocking();
+    report.host.cpu = host_cpu();
     let backend = |pid, role: &str, statements, ledger: Ledger| Backend {
         pid,
         role: role.into(),
@@ -193,9 +367,19 @@ pub fn busy() -> Report {
         alive: true,
         ..Backend::default()
     };
+    let forgotten_idle = IdleInTransaction { count: 1, total_ns: 10_000_000_000, max_ns: 10_000_000_000 };
     report.backends = vec![
         backend(2201, "client backend", 11_000, commit_ledger(wall / 2000, 11_000)),
         backend(2202, "client backend", 11_527, commit_ledger(wall / 2000, 11_527)),
+        Backend {
+            application_name: Some("billing".into()),
+            startup_ns: Some(3_400_000),
+            startup: startup(3_400_000),
+            outside: ledger(vec![part("idle_in_transaction", "Client:ClientRead", Some("poll"), 10_000_000_000, 1)]),
+            idle_in_transaction: forgotten_idle.clone(),
+            fsync: BackendFsync::default(),
+            ..backend(2390, "client backend", 0, Ledger::default())
+        },
         Backend {
             outside: ledger(vec![
                 part("blocked", "Timeout:CheckpointWriteDelay", Some("timer"), 9_100_000_000, 90),
@@ -212,30 +396,47 @@ pub fn busy() -> Report {
             statements: count,
             latency: report.statements.latency.clone(),
             startup: latency(12, 2_600_000.0, 0.4),
+            startup_ledger: startup(12 * 2_700_000),
+            idle_in_transaction: forgotten_idle,
+            cpu_samples: [("".into(), 880), ("IO:BufFileWrite".into(), 61), ("IO:BufFileRead".into(), 33)].into(),
             ledger: report.statements.ledger.clone(),
             outside: ledger(vec![part("idle", "Client:ClientRead", Some("poll"), 4_000_000_000, 22_000)]),
-            ..Role::default()
         },
         Role {
             role: "checkpointer".into(),
             processes: 1,
-            outside: report.backends[2].outside.clone(),
+            outside: report.backends[3].outside.clone(),
             ..Role::default()
         },
     ];
     report.queries = queries;
-    report.unfinished = vec![Unfinished {
-        pid: 2377,
-        database: Some("shop".into()),
-        user: Some("admin".into()),
-        query: Some("ALTER TABLE orders ADD COLUMN note text".into()),
-        elapsed_ns: 10_000_000_000,
-        began_before: true,
-        ledger: ledger(vec![
-            part("blocked", "Lock:relation", Some("semaphore"), 9_999_000_000, 1),
-            part("cpu", "", None, 1_000_000, 2),
-        ]),
-    }];
+    report.unfinished = vec![
+        Unfinished {
+            pid: 2203,
+            database: Some("shop".into()),
+            user: Some("app".into()),
+            query: Some("SELECT o.id, o.placed_at FROM orders o WHERE o.customer_id = $1".into()),
+            elapsed_ns: 8_201_000_000,
+            began_before: false,
+            ledger: ledger(vec![
+                part("blocked", "Lock:relation", Some("semaphore"), 8_200_000_000, 1),
+                part("cpu", "", None, 1_000_000, 2),
+            ]),
+        },
+        Unfinished {
+            pid: 2377,
+            database: Some("shop".into()),
+            user: Some("admin".into()),
+            query: Some("ALTER TABLE orders ADD COLUMN note text".into()),
+            elapsed_ns: 10_000_000_000,
+            began_before: true,
+            ledger: ledger(vec![
+                part("blocked", "Lock:relation", Some("semaphore"), 9_999_000_000, 1),
+                part("cpu", "", None, 1_000_000, 2),
+            ]),
+        },
+    ];
+    report.unfinished.reverse();
     let by = |pid, role: &str, syscall: &str, kind: &str, file: &str, count, median| FsyncBy {
         role: role.into(),
         pid,

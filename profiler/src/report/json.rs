@@ -155,11 +155,47 @@ mod tests {
             "/statements/ledger/parts/0/wait_event_type",
             "/backends/0/latency/count",
             "/queries/0/query_id",
+            "/queries/2/worker_processes",
+            "/queries/2/workers/parts/0/ns",
+            "/queries/2/cpu_samples/IO:BufFileWrite",
+            "/roles/0/cpu_samples/IO:BufFileRead",
+            "/roles/0/startup_ledger/parts/0/ns",
+            "/roles/0/idle_in_transaction/max_ns",
+            "/backends/2/startup/wall_ns",
+            "/backends/2/idle_in_transaction/total_ns",
+            "/statements/ledger/parts/0/cause",
+            "/statements/ledger/parts/0/p99_ns",
+            "/tail/from_ns",
+            "/tail/ledger/parts/0/ns",
+            "/tail/rest_count",
+            "/tail/rest/wall_ns",
+            "/slowest/0/latency_ns",
+            "/slowest/1/blocker/pid",
+            "/slowest/0/ledger/parts/0/cause",
+            "/blocking/0/wait_event",
+            "/blocking/0/blocker/idle_in_transaction_ns",
+            "/blocking/0/mode",
+            "/blocking/0/waiting",
+            "/blocking/1/chain/0",
+            "/blocking/0/cycle",
+            "/host/cpu/total_ns",
+            "/host/cpu/steal_ns",
+            "/host/cpu/cluster_ns",
+            "/host/cpu/others/0/cgroup",
             "/fsync/by/0/file_kind",
-            "/findings",
+            "/findings/0/id",
+            "/findings/0/severity",
+            "/findings/0/title",
+            "/findings/0/evidence/0",
+            "/findings/0/advice",
+            "/findings/0/explained_ns",
+            "/findings/0/confidence",
         ] {
             assert!(value.pointer(path).is_some(), "{path}");
         }
         assert!(value.pointer("/queries/0/query_id").unwrap().is_string());
+        assert!(value.pointer("/queries/0/ledger/parts/0/p99_ns").is_none(), "only in the ledger of all statements");
+        let before = r#"{"schema":"pgstrobe.report/1","host":{"cpus":2}}"#;
+        assert!(from_str(before).unwrap_err().to_string().contains("missing field"), "a part of a report is none");
     }
 }

@@ -1,13 +1,18 @@
 //! The report for a terminal.
 //!
-//! The first screen is the answer: how much ran and how fast, where its time went, which statements it was, who syncs
-//! what, what is stuck, what the rules found, and what the profile lost and cost. The tables behind it follow.
+//! The first screen is the answer: how much ran and how fast, where its time went, what the rules found and what to do
+//! about it, what is stuck, which statements it was, and what the profile lost and cost. The tables behind it follow: the
+//! evidence, what makes slow statements slow, who was waited for, and the account of every class, role and backend.
 
+mod accounts;
 mod backends;
+pub(crate) mod blocking;
 mod coverage;
 pub mod format;
 mod fsync;
 pub mod histogram;
+pub(crate) mod parts;
+mod slow;
 mod statements;
 mod summary;
 mod table;
@@ -36,14 +41,19 @@ pub fn render(report: &Report, options: &TextOptions) -> String {
     let mut page =
         Page { width: options.width.max(20), top: options.top.max(1), colour: options.colour, out: String::new() };
     summary::render(report, &mut page);
-    statements::latency(report, &mut page);
+    coverage::findings(report, &mut page);
+    slow::tail(report, &mut page);
+    slow::slowest(report, &mut page);
+    blocking::blocking(report, &mut page);
     statements::classes(report, &mut page);
     statements::unfinished(report, &mut page);
+    statements::latency(report, &mut page);
     backends::roles(report, &mut page);
     backends::backends(report, &mut page);
-    backends::connections(report, &mut page);
+    accounts::idle_in_transaction(report, &mut page);
+    accounts::connections(report, &mut page);
+    fsync::by_role(report, &mut page);
     fsync::files(report, &mut page);
-    coverage::findings(report, &mut page);
     coverage::probes(report, &mut page);
     coverage::losses(report, &mut page);
     page.out

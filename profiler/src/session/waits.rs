@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use pgstrobe_common::{
     fields::ABSENT,
-    state::{BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT},
+    state::{BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT},
 };
 
 use super::Session;
@@ -196,15 +196,15 @@ impl Session {
             (None, Some(false)) => "idle in transaction",
             (None, None) => "unknown",
         };
-        let idle = state.starts_with("idle");
-        let since = kernel.map(|state| if idle { state.end_ns } else { state.start_ns }).filter(|since| *since != 0);
-        let lasted = since.filter(|_| open == Some(!idle)).map_or(0, |since| now_ns.saturating_sub(since));
+        let streak =
+            kernel.filter(|state| state.flags & (BACKEND_OPEN | BACKEND_IN_TRANSACTION) == BACKEND_IN_TRANSACTION);
+        let streak = streak.map_or(0, |state| now_ns.saturating_sub(state.end_ns));
         Standing {
             role: role.name(),
             state,
             text: activity.map(|activity| (activity.text, activity.cut)),
-            running_ns: if idle { 0 } else { lasted },
-            idle_ns: if idle { lasted } else { 0 },
+            running_ns: kernel.filter(|_| open == Some(true)).map_or(0, |state| now_ns.saturating_sub(state.start_ns)),
+            idle_ns: kernel.map_or(0, |state| state.transaction_idle_ns + streak),
         }
     }
 

@@ -32,7 +32,7 @@ fn look(at_ms: u64, sights: &[Sight]) -> Waits {
 fn woken(waiter: u32, waited_ms: u64, at_ms: u64, blocker: Option<u32>) -> Ended {
     let (waited_ns, ended_ns) = (waited_ms * MS, at_ms * MS);
     let blocker = blocker.map(|pid| model::Blocker { pid, ..model::Blocker::default() });
-    Ended { waiter, event: TRANSACTION, waited_ns, ended_ns, query: Some("update".into()), blocker }
+    Ended { waiter, event: TRANSACTION, waited_ns, ended_ns, text: Some("UPDATE".into()), blocker }
 }
 
 fn rows(blocking: &Blocking) -> Vec<model::Blocking> {

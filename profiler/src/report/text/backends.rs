@@ -1,9 +1,8 @@
-//! Roles, backends and the start of connections.
+//! Roles and backends.
 
-use super::format::{count, duration, duration_f};
-use super::statements::parts;
+use super::Page;
+use super::format::{count, duration};
 use super::table::Table;
-use super::{Page, histogram, summary::percentiles};
 use crate::report::model::{Backend, Report};
 
 pub(super) fn roles(report: &Report, page: &mut Page) {
@@ -18,7 +17,7 @@ pub(super) fn roles(report: &Report, page: &mut Page) {
         .number("P50", 5)
         .number("P99", 4)
         .number("TIME IN THEM", 3)
-        .text("OUTSIDE OF STATEMENTS", 0);
+        .number("OUTSIDE", 6);
     for role in &report.roles {
         let some = |text: String| if role.statements == 0 { "-".into() } else { text };
         table.row(vec![
@@ -28,15 +27,11 @@ pub(super) fn roles(report: &Report, page: &mut Page) {
             some(duration(role.latency.p50)),
             some(duration(role.latency.p99)),
             some(duration(role.ledger.wall_ns)),
-            outside(&role.outside),
+            duration(role.outside.wall_ns),
         ]);
     }
     page.table(&table);
-}
-
-/// What a process did outside of statements: the time and its largest parts.
-fn outside(ledger: &crate::report::model::Ledger) -> String {
-    if ledger.wall_ns == 0 { "-".into() } else { format!("{}: {}", duration(ledger.wall_ns), parts(ledger, 3)) }
+    super::accounts::of_roles(report, page);
 }
 
 pub(super) fn backends(report: &Report, page: &mut Page) {
@@ -91,24 +86,5 @@ pub(super) fn backends(report: &Report, page: &mut Page) {
     }
     page.table(&table);
     page.more(all.len().saturating_sub(page.top), "backends");
-}
-
-pub(super) fn connections(report: &Report, page: &mut Page) {
-    let started = report.roles.iter().filter(|role| role.startup.count > 0);
-    for role in started {
-        page.heading(&format!("CONNECTIONS STARTED: {}", role.role));
-        let hist = &role.startup;
-        let seconds = report.duration_ns.max(1) as f64 / 1e9;
-        let text = format!(
-            " {} started, {} a second, fork to ready: mean {}  {}",
-            count(hist.count),
-            super::format::rate(hist.count as f64 / seconds),
-            duration_f(hist.mean),
-            percentiles(hist)
-        );
-        page.wrapped(super::Style::Plain, &text, 2, 4);
-        if hist.count >= 20 {
-            histogram::picture(hist, page);
-        }
-    }
+    super::accounts::of_backends(report, &all, page);
 }

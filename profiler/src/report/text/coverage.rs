@@ -4,7 +4,7 @@ use super::format::{count, duration};
 use super::summary::style_of;
 use super::table::Table;
 use super::{Page, Style};
-use crate::report::model::Report;
+use crate::report::model::{Finding, Report};
 
 pub(super) fn findings(report: &Report, page: &mut Page) {
     if report.findings.is_empty() {
@@ -12,12 +12,24 @@ pub(super) fn findings(report: &Report, page: &mut Page) {
     }
     page.heading("FINDINGS");
     for finding in &report.findings {
-        page.wrapped(style_of(&finding.severity), &format!(" {}: {}", finding.severity, finding.title), 3, 3);
+        page.wrapped(style_of(&finding.severity), &title(finding), 3, 3);
         for evidence in &finding.evidence {
             page.wrapped(Style::Plain, &format!("   - {evidence}"), 5, 3);
         }
         page.wrapped(Style::Plain, &format!("   => {}", finding.advice), 6, 8);
     }
+}
+
+fn title(finding: &Finding) -> String {
+    let sure = match finding.confidence.as_str() {
+        "" => String::new(),
+        sure => format!(", confidence {sure}"),
+    };
+    let time = match finding.explained_ns {
+        0 => String::new(),
+        ns => format!(", explains {}", duration(ns)),
+    };
+    format!(" {} ({}{sure}{time}): {}", finding.severity, finding.id, finding.title)
 }
 
 pub(super) fn probes(report: &Report, page: &mut Page) {

@@ -181,6 +181,15 @@ pub fn fit_end(text: &str, columns: usize) -> String {
     if columns == 0 { String::new() } else { std::iter::once('…').chain(kept.into_iter().rev()).collect() }
 }
 
+/// A statement's text, cut where it is long.
+pub fn short(text: &str) -> String {
+    const MOST: usize = 120;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.into(),
+    }
+}
+
 /// A space at which [`wrap`] breaks no line; it is shown as a space.
 pub const TIE: char = '\u{a0}';
 

@@ -1,8 +1,8 @@
 //! Who syncs what: by role and kind of file, and file by file.
 
-use super::Page;
 use super::format::{count, duration};
 use super::table::Table;
+use super::{Page, Style};
 use crate::hist::Histogram;
 use crate::report::model::{FsyncBy, Hist, Report};
 
@@ -58,6 +58,49 @@ impl SyncGroup {
             .collect();
         groups.sort_by_key(|group| std::cmp::Reverse((group.total_ns, group.count)));
         groups
+    }
+}
+
+/// Roles and kinds that are shown.
+const ROWS: usize = 8;
+
+pub(super) fn by_role(report: &Report, page: &mut Page) {
+    if report.fsync.by.is_empty() {
+        return;
+    }
+    let groups = SyncGroup::by_role_and_kind(&report.fsync.by);
+    page.heading("SYNCS BY ROLE");
+    let mut table = Table::new()
+        .name("WHO SYNCS", 0)
+        .name("WHAT", 0)
+        .number("SYNCS", 0)
+        .number("TOTAL", 3)
+        .number("P50", 4)
+        .number("P99", 1)
+        .number("MAX", 2)
+        .number("FAILED", 0);
+    let any_failed = groups.iter().any(|group| group.errors > 0);
+    for group in groups.iter().take(ROWS) {
+        let failed = if any_failed { count(group.errors) } else { String::new() };
+        table.row(vec![
+            group.role.clone(),
+            group.kind.clone(),
+            count(group.count),
+            duration(group.total_ns),
+            duration(group.latency.p50),
+            duration(group.latency.p99),
+            duration(group.latency.max),
+            failed,
+        ]);
+    }
+    page.table(&table);
+    let left = groups.len().saturating_sub(ROWS);
+    if left > 0 {
+        let rest: u64 = groups.iter().skip(ROWS).map(|group| group.count).sum();
+        page.styled(
+            Style::Dim,
+            &format!(" … and {} syncs of {} more roles and kinds", count(rest), count(left as u64)),
+        );
     }
 }
 

@@ -1,7 +1,8 @@
 //! Statements: their latency, their classes, and those that did not end.
 
-use super::format::{bytes, count, duration, duration_f, percent, tie};
-use super::summary::{lines, percentiles};
+use super::format::{bytes, count, duration, duration_f, percent, rate, tie};
+use super::parts::listed as parts;
+use super::summary::percentiles;
 use super::table::Table;
 use super::{Page, Style, histogram};
 use crate::report::model::{Query, Report, Unfinished};
@@ -75,20 +76,40 @@ pub(super) fn classes(report: &Report, page: &mut Page) {
         if !ledger.is_empty() {
             page.wrapped(Style::Plain, &format!("    {ledger}"), 4, 3);
         }
+        for text in [workers(query), samples(query)].into_iter().flatten() {
+            page.wrapped(Style::Plain, &text, 6, 3);
+        }
     }
     page.more(all.len().saturating_sub(page.top), "statement classes");
 }
 
-/// The largest parts of a ledger on one line: `IO:WalSync 45.1 %, on CPU 24.3 %`.
-pub(super) fn parts(ledger: &crate::report::model::Ledger, most: usize) -> String {
-    let all = lines(ledger);
-    let whole: u64 = all.iter().map(|line| line.ns).sum();
-    let named: Vec<String> = all
+/// The account of a class's parallel workers beside that of their leaders, where it had any.
+fn workers(query: &Query) -> Option<String> {
+    if query.worker_processes == 0 && query.workers.wall_ns == 0 {
+        return None;
+    }
+    let text = format!(
+        "    workers: {} ({} a call), {} beside {} of their leaders: {}",
+        count(query.worker_processes),
+        rate(query.worker_processes as f64 / query.calls.max(1) as f64),
+        tie(&duration(query.workers.wall_ns)),
+        tie(&duration(query.ledger.wall_ns)),
+        parts(&query.workers, PARTS)
+    );
+    Some(text)
+}
+
+/// What samples on a CPU showed as the wait event, where any showed one: work the server does under its name.
+fn samples(query: &Query) -> Option<String> {
+    let all: u64 = query.cpu_samples.values().sum();
+    let mut named: Vec<(&String, &u64)> = query.cpu_samples.iter().filter(|(event, _)| !event.is_empty()).collect();
+    named.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    let texts: Vec<String> = named
         .iter()
-        .take(most)
-        .map(|line| tie(&format!("{} {}", line.name, percent(line.ns as f64 / whole.max(1) as f64))))
+        .take(PARTS)
+        .map(|(event, n)| tie(&format!("{event} {}", percent(**n as f64 / all.max(1) as f64))))
         .collect();
-    named.join(", ")
+    (!texts.is_empty()).then(|| format!("    of {} samples on a CPU: {}", count(all), texts.join(", ")))
 }
 
 /// The statements still open at the end, the longest first.

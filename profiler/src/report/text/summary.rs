@@ -1,15 +1,14 @@
 //! The first screen.
 
 use super::format::{TIE, bytes, count, duration, duration_f, percent, rate, tenths, tenths_text, tie, width};
-use super::fsync::SyncGroup;
+use super::parts::{Line, lines, together};
 use super::table::Table;
 use super::{Page, Style};
-use crate::report::model::{Hist, Ledger, LedgerPart, Report};
+use crate::report::model::{Hist, Report};
 
 /// Lines that each part of the first screen may take.
 const LEDGER_ROWS: usize = 6;
-const STATEMENT_ROWS: usize = 5;
-const SYNC_ROWS: usize = 3;
+const STATEMENT_ROWS: usize = 3;
 /// A statement that has run for this long is shown on the first screen, in nanoseconds.
 const STUCK_NS: u64 = 1_000_000_000;
 const STUCK_ROWS: usize = 3;
@@ -18,13 +17,12 @@ const FINDING_ROWS: usize = 3;
 pub(super) fn render(report: &Report, page: &mut Page) {
     headline(report, page);
     load(report, page);
-    stuck(report, page);
+    where_the_time_went(report, page);
     findings(report, page);
+    stuck(report, page);
     if report.statements.count > 0 {
-        where_the_time_went(report, page);
         top_statements(report, page);
     }
-    syncs(report, page);
     page.blank();
     lost(report, page);
     cost(report, page);
@@ -58,7 +56,6 @@ fn load(report: &Report, page: &mut Page) {
     let seconds = report.duration_ns.max(1) as f64 / 1e9;
     let open: u64 = report.unfinished.iter().map(|u| u.elapsed_ns).sum();
     let active = (statements.ledger.wall_ns + open) as f64 / report.duration_ns.max(1) as f64;
-    page.blank();
     if statements.count == 0 {
         let backends = report.backends.iter().filter(|b| b.role == "client backend").count() as u64;
         let open = match report.unfinished.len() {
@@ -132,10 +129,20 @@ fn findings(report: &Report, page: &mut Page) {
         return;
     }
     page.blank();
-    for finding in report.findings.iter().take(FINDING_ROWS) {
-        page.styled(style_of(&finding.severity), &format!("{}: {}", finding.severity, finding.title));
+    for (i, finding) in report.findings.iter().take(FINDING_ROWS).enumerate() {
+        let sure = match finding.confidence.as_str() {
+            "" => String::new(),
+            sure => format!(" ({sure} confidence)"),
+        };
+        let title = format!("{}{sure}: {}", finding.severity, finding.title);
+        page.wrapped(style_of(&finding.severity), &title, 2, 2);
+        // The first one is the answer: what to do about it in full enough to do it.
+        page.wrapped(Style::Plain, &format!("  => {}", finding.advice), 5, if i == 0 { 2 } else { 1 });
     }
-    page.more(report.findings.len().saturating_sub(FINDING_ROWS), "below");
+    let left = report.findings.len().saturating_sub(FINDING_ROWS);
+    if left > 0 {
+        page.styled(Style::Dim, &format!("… and {} more below, each with its evidence", count(left as u64)));
+    }
 }
 
 pub(super) fn style_of(severity: &str) -> Style {
@@ -146,75 +153,30 @@ pub(super) fn style_of(severity: &str) -> Style {
     }
 }
 
-/// A part's name: its wait event, or its state where it has none.
-pub(super) fn part_name(part: &LedgerPart) -> String {
-    match (&part.wait_event_type, &part.wait_event) {
-        (Some(class), Some(event)) => format!("{class}:{event}"),
-        (Some(class), None) => class.clone().into_owned(),
-        _ => match (&*part.state, &part.cause) {
-            ("cpu", _) => "on CPU".into(),
-            ("runnable", _) => "waiting for a CPU".into(),
-            ("blocked", Some(cause)) => cause.clone().into_owned(),
-            ("blocked", None) => "no wait event".into(),
-            (state, _) => state.into(),
-        },
-    }
-}
-
-/// The parts of a ledger by name, whatever the cause, largest first, and what is missing to the wall time as
-/// `unattributed`.
-pub(super) struct Line {
-    pub state: String,
-    pub name: String,
-    pub causes: Vec<String>,
-    pub ns: u64,
-}
-
-pub(super) fn lines(ledger: &Ledger) -> Vec<Line> {
-    let mut out: Vec<Line> = Vec::new();
-    let sum: u64 = ledger.parts.iter().map(|part| part.ns).sum();
-    let mut missing = ledger.wall_ns.saturating_sub(sum);
-    for part in ledger.parts.iter().filter(|part| part.ns > 0) {
-        let name = part_name(part);
-        if part.state == "unattributed" {
-            missing += part.ns;
-            continue;
-        }
-        let at = out.iter().position(|line| line.state == part.state && line.name == name).unwrap_or_else(|| {
-            out.push(Line { state: part.state.clone().into_owned(), name, causes: Vec::new(), ns: 0 });
-            out.len() - 1
-        });
-        out[at].ns += part.ns;
-        if let Some(cause) = part
-            .cause
-            .as_ref()
-            .map(|cause| cause.clone().into_owned())
-            .filter(|cause| !out[at].causes.contains(cause) && out[at].name != *cause)
-        {
-            out[at].causes.push(cause);
-        }
-    }
-    if missing > 0 {
-        out.push(Line { state: "unattributed".into(), name: "unattributed".into(), causes: Vec::new(), ns: missing });
-    }
-    out.sort_by_key(|line| std::cmp::Reverse(line.ns));
-    out
-}
-
+/// Where the time of all statements went, those still open included: on the worst of nights nothing ends.
 fn where_the_time_went(report: &Report, page: &mut Page) {
-    let all = lines(&report.statements.ledger);
+    let open = report.unfinished.iter().map(|open| &open.ledger);
+    let all = together(std::iter::once(&report.statements.ledger).chain(open));
     if all.is_empty() {
         return;
     }
     page.blank();
-    let each = |ns: u64| duration_f(ns as f64 / report.statements.count.max(1) as f64);
+    let ended = lines(&report.statements.ledger);
+    let ended_ns = |line: &Line| ended.iter().find(|one| one.is(line)).map_or(0, |one| one.ns);
+    let each = |ns: u64| match report.statements.count {
+        0 => "-".into(),
+        _ if ns == 0 => "-".into(),
+        count => duration_f(ns as f64 / count as f64),
+    };
+    let active = |ns: u64| rate(ns as f64 / report.duration_ns.max(1) as f64);
     let mut table = Table::new()
         .number("SHARE", 0)
         .number("TOTAL", 2)
-        .number("PER STATEMENT", 3)
-        .name("STATE", 4)
+        .number("ACTIVE", 3)
+        .number("PER STMT", 4)
+        .number("P99", 5)
         .text("WHERE THE TIME WENT", 0)
-        .name("CAUSE", 5);
+        .name("KERNEL CAUSE", 1);
     // The small ones in one row, unless that row would stand for one.
     let cut = if all.len() > LEDGER_ROWS { LEDGER_ROWS - 1 } else { all.len() };
     let (shown, rest) = all.split_at(cut);
@@ -225,22 +187,37 @@ fn where_the_time_went(report: &Report, page: &mut Page) {
     }
     let shares = tenths(&sizes);
     for (line, share) in shown.iter().zip(&shares) {
-        let state = if line.state == "unattributed" { "" } else { &line.state };
         table.row(vec![
             tenths_text(*share),
             duration(line.ns),
-            each(line.ns),
-            state.into(),
+            active(line.ns),
+            each(ended_ns(line)),
+            line.p99_ns.map_or("-".into(), duration),
             line.name.clone(),
-            line.causes.join(", "),
+            line.cause.clone(),
         ]);
     }
     if !rest.is_empty() {
         let last = shares.last().copied().unwrap_or(0);
-        let text = format!("{} smaller parts", rest.len());
-        table.row(vec![tenths_text(last), duration(rest_ns), each(rest_ns), "".into(), text, "".into()]);
+        table.row(vec![
+            tenths_text(last),
+            duration(rest_ns),
+            active(rest_ns),
+            each(rest.iter().map(ended_ns).sum()),
+            "-".into(),
+            format!("{} smaller parts", rest.len()),
+            "".into(),
+        ]);
     }
     page.table(&table);
+    let open: u64 = report.unfinished.iter().map(|open| open.ledger.wall_ns).sum();
+    if open * 100 >= sizes.iter().sum() && report.statements.count > 0 {
+        let n = report.unfinished.len() as u64;
+        let s = if n == 1 { "" } else { "s" };
+        let text =
+            format!(" {} of it in {} statement{s} still running, not in PER STMT and P99", duration(open), count(n));
+        page.styled(Style::Dim, &text);
+    }
 }
 
 fn top_statements(report: &Report, page: &mut Page) {
@@ -273,46 +250,6 @@ fn top_statements(report: &Report, page: &mut Page) {
     if left > 0 {
         let rest: f64 = all.iter().skip(STATEMENT_ROWS).map(|q| super::statements::share(report, q)).sum();
         page.styled(Style::Dim, &format!(" {:>6}  … in {} more classes", percent(rest), count(left as u64)));
-    }
-}
-
-fn syncs(report: &Report, page: &mut Page) {
-    if report.fsync.by.is_empty() {
-        return;
-    }
-    let groups = SyncGroup::by_role_and_kind(&report.fsync.by);
-    page.blank();
-    let mut table = Table::new()
-        .name("WHO SYNCS", 0)
-        .name("WHAT", 0)
-        .number("SYNCS", 0)
-        .number("TOTAL", 3)
-        .number("P50", 4)
-        .number("P99", 1)
-        .number("MAX", 2)
-        .number("FAILED", 0);
-    let any_failed = groups.iter().any(|group| group.errors > 0);
-    for group in groups.iter().take(SYNC_ROWS) {
-        let failed = if any_failed { count(group.errors) } else { String::new() };
-        table.row(vec![
-            group.role.clone(),
-            group.kind.clone(),
-            count(group.count),
-            duration(group.total_ns),
-            duration(group.latency.p50),
-            duration(group.latency.p99),
-            duration(group.latency.max),
-            failed,
-        ]);
-    }
-    page.table(&table);
-    let left = groups.len().saturating_sub(SYNC_ROWS);
-    if left > 0 {
-        let rest: u64 = groups.iter().skip(SYNC_ROWS).map(|group| group.count).sum();
-        page.styled(
-            Style::Dim,
-            &format!(" … and {} syncs of {} more roles and kinds", count(rest), count(left as u64)),
-        );
     }
 }
 

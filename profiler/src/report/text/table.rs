@@ -72,6 +72,10 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The title line and the rows.
     pub fn render(&self, columns: usize) -> Vec<String> {
         let natural: Vec<usize> = (0..self.columns.len())

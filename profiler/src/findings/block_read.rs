@@ -1,0 +1,66 @@
+//! Statements that wait for their data to be read from a disk.
+
+use super::rule::{Confidence, Found, Rule};
+use super::time::{
+    caused, cost, duration, in_waits, listed, notable, percent, severity_of, waits, waits_in, worst_statement,
+};
+use crate::report::model::{LedgerPart, Report};
+
+pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, find };
+
+/// Reads of relations; from 18 on a reader may wait for another process that reads for it (AioIoCompletion).
+fn is_read(part: &LedgerPart) -> bool {
+    let relation =
+        waits(part, "IO", "DataFileRead") || waits(part, "IO", "AioIoCompletion") || waits_in(part, "IO", "AioIoUring");
+    let other_rule = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
+    relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
+}
+
+fn find(report: &Report) -> Option<Found> {
+    let all = notable(report, is_read)?;
+    let device = cost(report, |part| is_read(part) && caused(part, &["block_read", "io_uring"]));
+    let mut evidence = vec![
+        in_waits(&all, "read"),
+        format!(
+            "{} of it in the block device, as {}",
+            duration(device.ns),
+            listed(&super::time::events(report, is_read), 3)
+        ),
+    ];
+    evidence.extend(all.each("a read"));
+    evidence.extend(worst_statement(report, is_read));
+    Some(Found {
+        severity: severity_of(all.share),
+        confidence: if device.ns * 2 >= all.ns { Confidence::High } else { Confidence::Medium },
+        title: format!("{} of statement time is reading data from disk", percent(all.share)),
+        evidence,
+        advice:
+            "The data is neither in shared_buffers nor in the page cache: EXPLAIN (ANALYZE, BUFFERS) the statement \
+                 above and look for scans that read more than they return (an index, a narrower condition); raise \
+                 shared_buffers or the host's memory towards the working set; effective_io_concurrency where the disk \
+                 serves many reads at a time; iostat -x for the disk's own latency."
+                .into(),
+        explained_ns: all.ns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn reads_from_disk_are_said() {
+        let find = |event, cause| testing::find(&RULE, &testing::caused(400, &[(event, cause, 600)]));
+        let found = find("IO:DataFileRead", "block_read").unwrap();
+        assert_eq!(found.title, "60.0 % of statement time is reading data from disk");
+        assert_eq!(found.evidence[0], "600 ms in 100 reads");
+        assert_eq!(found.evidence[1], "600 ms of it in the block device, as IO:DataFileRead 600 ms");
+        assert_eq!(found.confidence, Confidence::High);
+        assert_eq!(find("IO:DataFileRead", "other").unwrap().confidence, Confidence::Medium);
+        assert!(find("IO:SLRURead", "block_read").is_some());
+        assert_eq!(find("IO:BufFileRead", "block_read"), None);
+        assert_eq!(find("IO:DataFileRead", "memcg_reclaim"), None);
+        assert_eq!(testing::find(&RULE, &testing::caused(4_000, &[("IO:DataFileRead", "block_read", 6)])), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The parts of a ledger as lines: wait event and kernel cause side by side.
+
+use super::format::{duration, percent, tie};
+use crate::report::model::{Ledger, LedgerPart};
+
+/// Causes that only say how the server sleeps in that wait event; short lists leave them out.
+const USUAL: [&str; 12] = [
+    "futex",
+    "semaphore",
+    "poll",
+    "socket_read",
+    "socket_write",
+    "sleep",
+    "timer",
+    "other",
+    "pipe",
+    "fsync",
+    "block_read",
+    "woken",
+];
+
+/// A part's name: its wait event, or its state where it has none.
+pub(crate) fn part_name(part: &LedgerPart) -> String {
+    match &*part.state {
+        "idle" => return "idle".into(),
+        "idle_in_transaction" => return "idle in transaction".into(),
+        _ => {}
+    }
+    match (&part.wait_event_type, &part.wait_event) {
+        (Some(class), Some(event)) => format!("{class}:{event}"),
+        (Some(class), None) => class.clone().into_owned(),
+        _ => match &*part.state {
+            "cpu" => "on CPU".into(),
+            "interrupted" => "CPU taken by others".into(),
+            "runnable" => "waiting for a CPU".into(),
+            "blocked" => "no wait event".into(),
+            state => state.into(),
+        },
+    }
+}
+
+/// One line of an account.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Line {
+    pub state: String,
+    pub name: String,
+    pub cause: String,
+    pub ns: u64,
+    /// As in [`LedgerPart::p99_ns`].
+    pub p99_ns: Option<u64>,
+}
+
+impl Line {
+    fn of(part: &LedgerPart) -> Line {
+        Line {
+            state: part.state.clone().into_owned(),
+            name: part_name(part),
+            cause: part.cause.as_deref().unwrap_or_default().into(),
+            ns: 0,
+            p99_ns: None,
+        }
+    }
+
+    pub fn is(&self, other: &Line) -> bool {
+        (&self.state, &self.name, &self.cause) == (&other.state, &other.name, &other.cause)
+    }
+
+    /// The name, with the cause where that says more.
+    fn label(&self) -> String {
+        match self.cause.as_str() {
+            "" => self.name.clone(),
+            cause if self.name == "no wait event" => format!("{} ({})", self.name, cause),
+            cause if USUAL.contains(&cause) => self.name.clone(),
+            cause => format!("{} ({cause})", self.name),
+        }
+    }
+}
+
+/// The parts of a ledger, largest first, and what is missing to the wall time as `unattributed`.
+pub(super) fn lines(ledger: &Ledger) -> Vec<Line> {
+    together([ledger])
+}
+
+/// The parts of several ledgers.
+pub(super) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec<Line> {
+    let mut out: Vec<Line> = Vec::new();
+    let mut missing = 0;
+    for ledger in ledgers {
+        let sum: u64 = ledger.parts.iter().map(|part| part.ns).sum();
+        missing += ledger.wall_ns.saturating_sub(sum);
+        for part in ledger.parts.iter().filter(|part| part.ns > 0) {
+            if part.state == "unattributed" {
+                missing += part.ns;
+                continue;
+            }
+            let line = Line::of(part);
+            let at = out.iter().position(|one| one.is(&line)).unwrap_or_else(|| {
+                out.push(line);
+                out.len() - 1
+            });
+            out[at].ns += part.ns;
+            out[at].p99_ns = out[at].p99_ns.max(part.p99_ns);
+        }
+    }
+    if missing > 0 {
+        let name = "unattributed".to_owned();
+        out.push(Line { state: name.clone(), name, ns: missing, ..Line::default() });
+    }
+    out.sort_by_key(|line| std::cmp::Reverse(line.ns));
+    out
+}
+
+/// The largest parts of a ledger on one line: `IO:WalSync 45.1 %, on CPU 24.3 %`.
+pub(super) fn listed(ledger: &Ledger, most: usize) -> String {
+    named(&lines(ledger), most, |line, whole| format!("{} {}", line.label(), percent(line.ns as f64 / whole as f64)))
+}
+
+/// The same with the time of each: `Lock:tuple 1.20 s (92.0 %)`.
+pub(super) fn listed_with_time(ledger: &Ledger, most: usize) -> String {
+    named(&lines(ledger), most, |line, whole| {
+        format!("{} {} ({})", line.label(), duration(line.ns), percent(line.ns as f64 / whole as f64))
+    })
+}
+
+fn named(lines: &[Line], most: usize, name: impl Fn(&Line, u64) -> String) -> String {
+    // Causes that are not shown do not make two entries of one event.
+    let mut merged: Vec<Line> = Vec::new();
+    for line in lines {
+        match merged.iter_mut().find(|one| one.label() == line.label()) {
+            Some(one) => one.ns += line.ns,
+            None => merged.push(line.clone()),
+        }
+    }
+    merged.sort_by_key(|line| std::cmp::Reverse(line.ns));
+    let whole = merged.iter().map(|line| line.ns).sum::<u64>().max(1);
+    let texts: Vec<String> = merged.iter().take(most).map(|line| tie(&name(line, whole))).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::{ledger, part};
+
+    #[test]
+    fn event_and_cause_make_a_line() {
+        let mut account = ledger(vec![
+            part("blocked", "IO:DataFileRead", Some("block_read"), 40, 1),
+            part("blocked", "IO:DataFileRead", Some("reclaim"), 30, 1),
+            part("blocked", "", Some("major_fault"), 20, 1),
+            part("runnable", "", Some("woken"), 6, 1),
+            part("runnable", "", Some("cpu_quota"), 4, 1),
+        ]);
+        account.wall_ns += 100;
+        let all = lines(&account);
+        assert_eq!((all[0].name.as_str(), all[0].ns), ("unattributed", 100));
+        assert_eq!((all[1].name.as_str(), all[1].cause.as_str()), ("IO:DataFileRead", "block_read"));
+        assert_eq!(all.iter().map(|line| line.ns).sum::<u64>(), account.wall_ns);
+        account.wall_ns -= 100;
+        assert_eq!(
+            listed(&account, 4).replace('\u{a0}', " "),
+            "IO:DataFileRead 40.0 %, IO:DataFileRead (reclaim) 30.0 %, no wait event (major_fault) 20.0 %, \
+             waiting for a CPU 6.0 %"
+        );
+    }
+}
