@@ -87,11 +87,14 @@ fn hold_against_schedstat(script: &str, clients: usize) {
         let account = account(&report, backend);
         let (cpu, delay) = (after[pid].0 - before[pid].0, after[pid].1 - before[pid].1);
         let (all, seen_cpu, seen_delay) = (whole(&account), of_state(&account, "cpu"), of_state(&account, "runnable"));
+        let unattributed = of_state(&account, "unattributed");
         println!(
-            "{pid}: {all} of {} ns; CPU {seen_cpu} of {cpu} ({:+.3} %), run queue {seen_delay} of {delay} ({:+.3} %)",
+            "{pid}: {all} of {} ns; CPU {seen_cpu} of {cpu} ({:+.3} %), run queue {seen_delay} of {delay} ({:+.3} %); \
+             interrupted {} ns, unattributed {unattributed} ns",
             report.duration_ns,
             (seen_cpu as f64 / cpu as f64 - 1.0) * 100.0,
             (seen_delay as f64 / delay as f64 - 1.0) * 100.0,
+            of_state(&account, "interrupted"),
         );
         for (what, fits) in [
             // pgstrobe looks at its clock, and then at the backends: it may lose its CPU between the two.
@@ -99,7 +102,7 @@ fn hold_against_schedstat(script: &str, clients: usize) {
             ("CPU", off(seen_cpu, cpu) < 0.01),
             // Where the delay is next to nothing, 1 % of the CPU time.
             ("run queue", seen_delay.abs_diff(delay) < delay.max(cpu) / 100),
-            ("unattributed", of_state(&account, "unattributed") < report.duration_ns / 1000),
+            ("unattributed", unattributed < report.duration_ns / 100),
         ] {
             if !fits {
                 wrong.push((*pid, what));
