@@ -69,6 +69,14 @@ fn assert_ledgers_sum(report: &Report) {
         assert_eq!(ledger.parts.iter().map(|part| part.ns).sum::<u64>(), ledger.wall_ns, "{ledger:?}");
     }
     assert!(report.statements.ledger.wall_ns > 0);
+    let accounts = report.backends.iter().flat_map(|b| [&b.ledger, &b.outside, &b.startup]);
+    let (mut wall, mut unattributed) = (0, 0);
+    for account in accounts {
+        wall += account.wall_ns;
+        unattributed += time_of(account, "unattributed");
+    }
+    note("unattributed", [unattributed, wall]);
+    assert!(unattributed * 1000 <= wall, "{unattributed} of {wall} ns are in no part");
 }
 
 #[test]
@@ -152,6 +160,45 @@ fn commits_and_sleeps() {
     let slept: u64 = parts.map(|part| part.ns).sum();
     // The timer of a slow machine fires late, never early.
     assert!(slept > 490_000_000 && slept <= sleep.ledger.wall_ns, "{slept}");
+    assert_ledgers_sum(&report);
+}
+
+/// Several statements under one Sync are told by the buffer of the call that received them.
+#[test]
+fn batches() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    let script = "\\startpipeline\nSELECT 1;\nSELECT 2;\n\\endpipeline\n";
+    Pgbench::new(&cluster, 1, 50).script(script).args(&["-M", "extended"]).run();
+    let report = profile.stop();
+    assert_eq!((report.statements.count, report.statements.batches), (50, 50));
+}
+
+/// Two causes made on purpose are what the report says first.
+#[test]
+fn planted_causes() {
+    let cluster = quiet_cluster();
+    psql(&cluster, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let profile = Profile::start(&cluster, &[]);
+    psql(&cluster, "SELECT pg_sleep(2)");
+    let report = profile.stop();
+    assert_largest(&report.statements.ledger, &["Timeout:PgSleep"]);
+    assert_first(&report, "sleep");
+    assert_ledgers_sum(&report);
+
+    let (mut holder, mut waiter) = (Client::connect(&cluster, "holder"), Client::connect(&cluster, "waiter"));
+    let pid = holder.ask("SELECT pg_backend_pid()");
+    let profile = Profile::start(&cluster, &[]);
+    holder.ask("BEGIN");
+    holder.ask("UPDATE t SET a = 2");
+    waiter.send("UPDATE t SET a = 3");
+    std::thread::sleep(Duration::from_secs(2));
+    holder.ask("COMMIT");
+    waiter.answer();
+    let report = profile.stop();
+    assert_largest(&report.statements.ledger, &["Lock:transactionid"]);
+    let first = assert_first(&report, "idle_in_transaction_lock");
+    assert!(first.evidence.join("\n").contains(&pid), "{pid}: {first:#?}");
     assert_ledgers_sum(&report);
 }
 

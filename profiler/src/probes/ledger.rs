@@ -6,10 +6,10 @@ use super::{Hook, Level, Point, Probe, Way};
 
 pub static PROBE: Probe = Probe {
     name: "ledger",
-    help: "wall time of every backend and statement: on CPU, waiting for a CPU, blocked by wait event",
+    help: "wall time of every backend and statement: on CPU, waiting for a CPU, blocked by wait event and kernel cause",
     level: Level::Sample,
     unit: "ns",
-    labels: &["state", "wait event"],
+    labels: &["state", "wait event", "cause"],
     essential: true,
     ways: &[Way {
         name: "tp_btf",

@@ -6,7 +6,7 @@ use super::{Hook, Level, Point, Probe, Way};
 
 pub static PROBE: Probe = Probe {
     name: "text",
-    help: "the whole text of statements the server shows cut, taken once per class while one runs",
+    help: "backends at work: the wait event they show meanwhile, and the whole text of statements the server shows cut",
     level: Level::Standard,
     unit: "bytes",
     labels: &["statement class"],
