@@ -37,7 +37,7 @@ pub fn assert_largest(ledger: &Ledger, expected: &[&str]) {
     let (name, share) = largest(ledger);
     println!("largest part: {name}, {:.1} %", share * 100.0);
     let fits = |of: &&str| name == **of || of.ends_with(':') && name.starts_with(*of);
-    assert!(expected.iter().any(|of| fits(&of)), "largest is {name}, not {expected:?}: {:?}", shares(ledger));
+    assert!(expected.iter().any(fits), "largest is {name}, not {expected:?}: {:?}", shares(ledger));
 }
 
 /// The first finding has this id; all of it, for what else is to be asserted.
