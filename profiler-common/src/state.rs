@@ -142,6 +142,8 @@ pub struct Backend {
     pub on_ns: u64,
     /// When the last sleep ended (the wake-up, not the arrival on the CPU).
     pub woken_ns: u64,
+    /// How long it waited for a CPU after that.
+    pub wake_wait_ns: u64,
     /// `sched_info.run_delay` up to which the ledger is settled.
     pub run_delay_ns: u64,
     /// From when on the time on the CPU is not yet counted.
@@ -176,6 +178,9 @@ pub struct Backend {
     pub sync_call: u32,
     /// With the syscall hooks: descriptor of the send or receive under way.
     pub call_fd: u32,
+    /// Where its last time off the CPU was counted, if that was a sleep and its account is still open.
+    pub last_slot: u32,
+    pub _pad: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
@@ -206,7 +211,7 @@ pub struct Backend {
     pub batch: Batch,
 }
 
-const _: () = assert!(size_of::<Backend>() == 40 * 8 + 2 * size_of::<Ledger>() + 16 * SAMPLES + size_of::<Batch>());
+const _: () = assert!(size_of::<Backend>() == 42 * 8 + 2 * size_of::<Ledger>() + 16 * SAMPLES + size_of::<Batch>());
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.
 pub const HIT_SWITCH: u32 = 0;

@@ -22,6 +22,9 @@ const CLIENT_READ: u32 = 0x0600_0000;
 /// time that the task was not given.
 const SWITCH: i64 = 200_000;
 
+/// The scheduler's clock and the monotonic one do not differ by more than this within one stint on the CPU, in nanoseconds.
+const CLOCK: i64 = 100_000_000;
+
 /// A pause of `balance_dirty_pages` begins no later than this after its tracepoint, in nanoseconds.
 const PAUSE_BEGINS: u64 = 20_000;
 
@@ -44,15 +47,37 @@ pub fn settle(b: &mut Backend, run_delay: u64) {
     let slept = b.flags & BACKEND_SLEPT != 0;
     let throttled = b.flags & BACKEND_THROTTLED != 0;
     let (event, context) = (b.wait_event_info, b.context);
-    // A preempted task was runnable all the time; the clocks of the two numbers differ by less than a microsecond.
-    let runnable = if slept && delayed < away { delayed } else { away };
+    let mut runnable = delayed;
+    let mut blocked_ns = 0;
     if slept {
-        b.woken_ns = b.on_ns - runnable;
+        let waited = if delayed < away { delayed } else { away };
+        b.woken_ns = b.on_ns - waited;
+        b.wake_wait_ns = waited;
+        let rest = away as i64 - delayed as i64 - b.skew_ns;
+        b.skew_ns = 0;
+        if rest >= 0 {
+            blocked_ns = rest as u64;
+        } else {
+            b.skew_ns = -rest;
+        }
+    } else {
+        // It was runnable all the time, whatever the scheduler counted.
+        if throttled || delayed + (SWITCH as u64) < away {
+            runnable = away;
+        }
+        b.skew_ns -= away as i64 - runnable as i64;
+        if b.skew_ns < -SWITCH {
+            // The scheduler counted it neither here nor as time on the CPU.
+            let taken = core::mem::take(&mut b.skew_ns).unsigned_abs();
+            let ledger = current(b);
+            if throttled {
+                ledger.throttled_ns += taken;
+            } else {
+                ledger.interrupted_ns += taken;
+            }
+        }
     }
-    let skew = core::mem::take(&mut b.skew_ns);
     let ledger = current(b);
-    let (blocked_ns, runnable) =
-        if slept { (shifted(ledger, away - runnable, skew), runnable) } else { (0, shifted(ledger, runnable, skew)) };
     if throttled {
         ledger.throttled_ns += runnable;
         ledger.throttles += 1;
@@ -62,41 +87,32 @@ pub fn settle(b: &mut Backend, run_delay: u64) {
         ledger.preempted_ns += runnable;
     }
     if slept {
-        blocked(ledger, event, context, blocked_ns);
+        let slot = add(ledger, Part { wait_event_info: event, context, count: 1, _pad: 0, ns: blocked_ns });
+        b.last_slot = if b.flags & BACKEND_OPEN != 0 { slot | INSIDE } else { slot };
     } else {
         ledger.preemptions += 1;
+        b.last_slot = 0;
     }
 }
 
-/// Time off the CPU less what belongs to the CPU; what it cannot give, the CPU does not get.
-#[inline(always)]
-fn shifted(ledger: &mut Ledger, ns: u64, skew: i64) -> u64 {
-    let shifted = ns as i64 - skew;
-    if shifted >= 0 {
-        return shifted as u64;
-    }
-    ledger.cpu_ns -= shifted.unsigned_abs();
-    0
-}
+/// In `Backend::last_slot`: the sleep is in the ledger of the open statement.
+const INSIDE: u32 = 0x100;
 
+/// Adds to a part; its number, counted from 1, or 0 where there was no room.
 #[inline(always)]
-fn blocked(ledger: &mut Ledger, event: u32, context: u32, ns: u64) {
-    add(ledger, Part { wait_event_info: event, context, count: 1, _pad: 0, ns });
-}
-
-#[inline(always)]
-fn add(ledger: &mut Ledger, new: Part) {
-    for part in &mut ledger.parts {
+fn add(ledger: &mut Ledger, new: Part) -> u32 {
+    for (i, part) in ledger.parts.iter_mut().enumerate() {
         if part.count == 0 || (part.wait_event_info == new.wait_event_info && part.context == new.context) {
             part.wait_event_info = new.wait_event_info;
             part.context = new.context;
             part.count += new.count;
             part.ns += new.ns;
-            return;
+            return i as u32 + 1;
         }
     }
     ledger.other_ns += new.ns;
     ledger.other_count += new.count;
+    0
 }
 
 /// What was taken for a statement was none: its account goes to the time outside.
@@ -130,9 +146,28 @@ pub fn account(b: &mut Backend, until: u64) {
     }
 }
 
-/// A wait of a statement for its CPU, which began with the wake-up for its message, moves from the time outside to it.
+/// An account ends: what its time off the CPU still owes to its time on it, or has too much, is settled within it.
 #[inline(always)]
-pub fn adopt_wait(b: &mut Backend, ns: u64) {
+pub fn close(b: &mut Backend, until: u64) {
+    account(b, until);
+    if b.skew_ns != 0 {
+        let skew = core::mem::take(&mut b.skew_ns);
+        let ledger = current(b);
+        let first = &mut ledger.parts[0];
+        let account = if first.count != 0 && first.ns as i64 >= skew { &mut first.ns } else { &mut ledger.cpu_ns };
+        let rest = *account as i64 - skew;
+        *account = if rest > 0 { rest as u64 } else { 0 };
+    }
+}
+
+/// A statement begins with the wake-up for its message: what came after it moves from the time outside to the statement.
+/// That is the wait for a CPU, and, where the CPU was taken away again before the message was read, that too.
+#[inline(always)]
+pub fn adopt_wait(b: &mut Backend) {
+    let ns = b.wake_wait_ns;
+    let after = (b.on_ns - b.woken_ns).saturating_sub(ns);
+    b.inside.preempted_ns = after;
+    b.outside.preempted_ns = b.outside.preempted_ns.saturating_sub(after);
     if b.flags & BACKEND_THROTTLED != 0 {
         b.inside.throttled_ns = ns;
         b.inside.throttles = 1;
@@ -151,7 +186,8 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     account(b, now);
     b.run_delay_ns = run_delay;
     b.off_ns = now;
-    interrupted(b, task, now);
+    let preempted = preempted || task.state() == 0;
+    interrupted(b, task, preempted, now);
     current(b).switches += 1;
     let memory = !task.without_memory();
     if b.flags & BACKEND_STARTING != 0 && memory {
@@ -159,7 +195,7 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
         b.backend_type = postgres::backend_type();
     }
     b.flags = (b.flags | BACKEND_OFF) & !(BACKEND_SLEPT | BACKEND_THROTTLED);
-    if preempted || task.state() == 0 {
+    if preempted {
         if targets::quota() && task.throttled() {
             b.flags |= BACKEND_THROTTLED;
         }
@@ -202,30 +238,45 @@ fn context_of(b: &mut Backend, task: Task, event: u32, now: u64) -> u32 {
 /// the kernel knows that where it accounts for interrupts (`CONFIG_IRQ_TIME_ACCOUNTING`) or for stolen time
 /// (`CONFIG_PARAVIRT_TIME_ACCOUNTING`). A small one is of the moments at which switches are seen.
 #[inline(always)]
-fn interrupted(b: &mut Backend, task: Task, now: u64) {
+fn interrupted(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     let before = b.exec_ns;
     if before == 0 {
         return;
     }
     let ran = task.exec_runtime().wrapping_sub(before);
     let more = ran.wrapping_sub(now - b.on_ns) as i64;
-    let ledger = current(b);
     if more >= 0 {
         // Another clock altogether, if it is more than that.
-        if more < SWITCH {
-            ledger.cpu_ns += more as u64;
-            b.skew_ns = more;
+        if more < CLOCK && !take_from_sleep(b, more as u64) {
+            current(b).cpu_ns += more as u64;
+            b.skew_ns += more;
         }
         return;
     }
+    let ledger = current(b);
     let less = more.unsigned_abs();
     let taken = if less < ledger.cpu_ns { less } else { ledger.cpu_ns };
     ledger.cpu_ns -= taken;
-    if more > -SWITCH {
-        b.skew_ns = -(taken as i64);
+    // Where the CPU is taken away the scheduler's time may be that of the wake-up of the next task, long before it lets go:
+    // what it counted then, the next look at the run queue tells.
+    if preempted || more > -SWITCH {
+        b.skew_ns -= taken as i64;
     } else {
         ledger.interrupted_ns += taken;
     }
+}
+
+/// Time on the CPU before the arrival was seen: it was counted as the end of the sleep before.
+#[inline(always)]
+fn take_from_sleep(b: &mut Backend, ns: u64) -> bool {
+    let ledger = if b.last_slot & INSIDE != 0 { &mut b.inside } else { &mut b.outside };
+    let Some(part) = ledger.parts.get_mut((b.last_slot & !INSIDE).wrapping_sub(1) as usize) else { return false };
+    if part.ns < ns {
+        return false;
+    }
+    part.ns -= ns;
+    ledger.cpu_ns += ns;
+    true
 }
 
 /// The backend is about to run; another task is still the current one.

@@ -88,8 +88,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
     let arrived = b.woken_ns;
     if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
         open(b, arrived);
-        let waited = b.on_ns - arrived;
-        ledger::adopt_wait(b, waited);
+        ledger::adopt_wait(b);
     } else {
         open(b, now());
     }
@@ -190,7 +189,7 @@ pub enum Entry {
 
 #[inline(always)]
 fn open(b: &mut Backend, start: u64) {
-    ledger::account(b, start);
+    ledger::close(b, start);
     if b.flags & BACKEND_IN_TRANSACTION != 0 && start > b.end_ns {
         let ns = start - b.end_ns;
         b.transaction_idle_ns += ns;
@@ -230,7 +229,7 @@ fn describe(pid: u32, b: &mut Backend, text: u32) -> (u64, u32) {
 /// Sends the record of the open statement and forgets it.
 #[inline(always)]
 pub fn finish(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
-    ledger::account(b, end);
+    ledger::close(b, end);
     emit::statement(pid, b, end, class_key, flags);
     b.inside_ns += end.saturating_sub(b.start_ns);
     b.statements += 1;
@@ -249,8 +248,10 @@ pub fn forget(b: &mut Backend, end: u64) {
     let ledger = &mut b.inside;
     ledger.cpu_ns = 0;
     ledger.woken_ns = 0;
+    ledger.preempted_ns = 0;
     if ledger.switches != 0 || ledger.throttles != 0 {
         *ledger = Default::default();
+        b.last_slot = 0;
     }
     if b.inside_samples[0].count != 0 {
         b.inside_samples = Default::default();

@@ -24,7 +24,8 @@ fn parts_sum_to_the_wall() {
         .chain([&report.statements.ledger]);
     for ledger in ledgers {
         assert_eq!(ledger.parts.iter().map(|part| part.ns).sum::<u64>(), ledger.wall_ns);
-        assert_eq!(total(ledger, "unattributed"), 0, "{ledger:?}");
+        // Each part is measured by itself; what is left over is a defect from 0.1 % on.
+        assert!(total(ledger, "unattributed") * 1000 <= ledger.wall_ns, "{ledger:?}");
     }
     let sleep = queries(&report, "pg_sleep")[0];
     let slept: u64 = sleep
