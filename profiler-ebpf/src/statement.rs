@@ -128,7 +128,8 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
         return;
     }
     let ready = ready_status(buffer, len);
-    // The middle of a long answer is sent in full buffers, and may end in anything.
+    // The middle of a long answer is sent in full buffers, and may end in anything; a notice, which is flushed by itself,
+    // ends in zeros.
     if (ready.is_none() || len >= SEND_BUFFER) && postgres::query_in_work() != Some(0) {
         return;
     }
@@ -383,7 +384,8 @@ fn ready_status(buffer: u64, len: u32) -> Option<u8> {
     }
     let tail = postgres::read::<[u8; 6]>(buffer + (len - READY_LEN) as u64)?;
     let ready = tail[0] == b'Z' && tail[1] == 0 && tail[2] == 0 && tail[3] == 0 && tail[4] == 5;
-    if ready { Some(tail[5]) } else { None }
+    let status = tail[5];
+    if ready && (status == b'I' || status == b'T' || status == b'E') { Some(status) } else { None }
 }
 
 /// Notes whether a transaction is open after an answer: by the status in it, else by what the backend says of itself.

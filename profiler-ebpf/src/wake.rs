@@ -22,7 +22,7 @@ const BUFFER_PIN: u32 = 0x04;
 /// write, kill, semop, futex, semtimedop, tgkill (arch/x86/entry/syscalls/syscall_64.tbl).
 const WAKING_CALLS: [u32; 6] = [1, 62, 65, 202, 220, 234];
 
-/// Postgres's own waiting call, which on some kernels hands the CPU over from within.
+/// Whether a task in this call can be the one that wakes; always where the calls of tasks cannot be seen.
 #[inline(always)]
 fn wakes(syscall: u32) -> bool {
     syscall == NO_SYSCALL && setting!(kernel.regs_orig_ax) == pgstrobe_common::fields::ABSENT

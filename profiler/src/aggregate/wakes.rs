@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Wake-ups kept for one statement; the longest of more are.
-const MAX_PENDING: usize = 64;
+const MAX_PENDING: usize = 16;
 /// Pairs of classes kept apart.
 const MAX_PAIRS: usize = 1_000;
 /// Waiters named in a row.
@@ -61,8 +61,12 @@ impl Pairs {
 impl Aggregate {
     /// A backend ended another one's wait.
     pub fn wake(&mut self, wake: &Wake) {
-        let blocker = self.waker(wake);
-        self.blocked_by(wake.header.pid, blocker, wake.waited_ns);
+        let Some(backend) = self.live.get(&wake.header.pid) else { return };
+        // Names are made only where they are kept: there may be ten thousands of wake-ups a second.
+        if backend.blocked.as_ref().is_none_or(|known| known.0 < wake.waited_ns) {
+            let blocker = self.waker(wake);
+            self.blocked_by(wake.header.pid, blocker, wake.waited_ns);
+        }
         let Some(backend) = self.live.get_mut(&wake.header.pid) else { return };
         if wake.start_ns != 0 {
             backend.wakes.push(*wake);
@@ -83,8 +87,8 @@ impl Aggregate {
     }
 
     fn end_of_wait(&mut self, wake: &Wake, class: Option<ClassKey>, text: Option<String>) {
-        let blocker = self.waker(wake);
         if wake.wait_event_info >> 24 == CLASS_LOCK {
+            let blocker = self.waker(wake);
             let (waiter, event) = (wake.header.pid, wake.wait_event_info);
             let (waited_ns, ended_ns) = (wake.waited_ns, wake.header.ts_ns);
             self.ended(Ended { waiter, event, waited_ns, ended_ns, text, blocker: Some(blocker) });
@@ -97,13 +101,15 @@ impl Aggregate {
             self.blocking.folded += 1;
             return;
         }
+        let longest = self.pairs.0.get(&key).is_none_or(|pair| wake.waited_ns >= pair.max_ns);
+        let blocker = longest.then(|| self.waker(wake));
         let pair = self.pairs.0.entry(key).or_default();
         pair.count += 1;
         pair.total_ns += wake.waited_ns;
         if pair.pids.len() < MAX_PIDS && !pair.pids.contains(&wake.header.pid) {
             pair.pids.push(wake.header.pid);
         }
-        if wake.waited_ns >= pair.max_ns {
+        if let Some(blocker) = blocker {
             pair.max_ns = wake.waited_ns;
             pair.blocker = blocker;
         }
