@@ -320,3 +320,25 @@ fn held_by_a_prepared_transaction() {
     psql(&cluster, "COMMIT PREPARED 'forgotten'");
     waiter.answer().expect("the update");
 }
+
+/// A wait that began before the profile counts from its beginning.
+#[test]
+fn a_wait_that_was_there_before() {
+    let cluster = quiet_cluster();
+    psql(&cluster, "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1, 0)");
+    let (mut holder, mut waiter) = (Client::connect(&cluster, "holder"), Client::connect(&cluster, "waiter"));
+    holder.ask("BEGIN");
+    holder.ask("UPDATE account SET balance = 1");
+    waiter.send("UPDATE account SET balance = 2");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'";
+    wait_until("the waiter waits", || psql(&cluster, waiting) == "1");
+    let profile = Profile::start(&cluster, &[]);
+    std::thread::sleep(Duration::from_millis(300));
+    holder.ask("COMMIT");
+    waiter.answer();
+    std::thread::sleep(Duration::from_millis(300));
+    let report = profile.stop();
+    assert!(!report.blocking.is_empty());
+    let longest = report.blocking.iter().map(|row| row.max_ns).max();
+    assert!(longest <= Some(report.duration_ns), "{:?}", report.blocking);
+}

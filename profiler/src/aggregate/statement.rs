@@ -101,7 +101,7 @@ impl Aggregate {
         query.class.add(&run, slept);
         if slept.is_some() {
             backend.blocked = None;
-            self.claim_wakes(pid, place.class);
+            self.claim_wakes(pid, first.start_ns, place.class);
         }
     }
 }

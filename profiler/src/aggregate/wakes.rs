@@ -78,11 +78,13 @@ impl Aggregate {
     }
 
     /// The statement that waited has ended, and has a class.
-    pub(super) fn claim_wakes(&mut self, pid: u32, class: ClassKey) {
+    pub(super) fn claim_wakes(&mut self, pid: u32, start_ns: u64, class: ClassKey) {
         let Some(backend) = self.live.get_mut(&pid) else { return };
         for wake in std::mem::take(&mut backend.wakes).0 {
-            let text = self.texts.get(class.0).text.clone();
-            self.end_of_wait(&wake, Some(class), Some(text));
+            // One of another statement, whose end was not seen, has no class.
+            let class = (wake.start_ns == start_ns).then_some(class);
+            let text = class.map(|class| self.texts.get(class.0).text.clone());
+            self.end_of_wait(&wake, class, text);
         }
     }
 

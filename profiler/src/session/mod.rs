@@ -266,6 +266,8 @@ impl Session {
                 if sleeping {
                     state.flags |= BACKEND_OFF | BACKEND_SLEPT;
                     state.off_ns = now;
+                    // How long it had waited before is not known: the wait counts from here.
+                    state.wait_began_ns = now;
                     state.wait_event_info = self.server.wait_event(pid);
                     state.context = context_of(pid, &state);
                 }
