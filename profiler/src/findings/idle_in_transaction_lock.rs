@@ -9,6 +9,8 @@ pub const RULE: Rule = Rule { id: "idle_in_transaction_lock", about: is_lock, sy
 
 /// A single wait this long is said, however busy the rest is, in nanoseconds.
 const LONG_NS: u64 = 1_000_000_000;
+/// Below this the holder's client was at work, and no session is to be ended, in nanoseconds.
+const BRIEF_NS: u64 = 100_000_000;
 
 fn find(report: &Report) -> Option<Found> {
     let waits = Waits::of(report, is_lock, lock_waits(report).filter(|one| idle_root(report, one).is_some()))?;
@@ -42,13 +44,19 @@ fn find(report: &Report) -> Option<Found> {
             duration(worst.idle_in_transaction_ns)
         ),
         evidence,
-        advice: format!(
-            "End the transaction of pid {pid}{application}; in the last resort SELECT pg_terminate_backend({}). Set \
+        advice: if waits.waiting == 0 && worst.idle_in_transaction_ns < BRIEF_NS {
+            "Pauses this short are round trips: take the contended row last in the transaction, and send what comes after it \
+             in fewer messages (a function, a pipeline)."
+                .into()
+        } else {
+            format!(
+                "End the transaction of pid {pid}{application}; in the last resort SELECT pg_terminate_backend({}). Set \
              idle_in_transaction_session_timeout, and let the application commit before it waits for anything else. \
              Whose it is: {}.",
-            sql_pid(report, pid),
-            look_at(report, pid)
-        ),
+                sql_pid(report, pid),
+                look_at(report, pid)
+            )
+        },
         explained_ns: waits.ns,
     })
 }
