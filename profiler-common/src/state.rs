@@ -224,7 +224,10 @@ pub const HIT_ENTRY: u32 = 6;
 pub const HIT_SAMPLE: u32 = 7;
 pub const HIT_WAKE: u32 = 8;
 pub const HIT_MEMORY: u32 = 9;
-pub const HIT_KINDS: u32 = 10;
+pub const HIT_BLOCK: u32 = 10;
+pub const HIT_FILE: u32 = 11;
+pub const HIT_WRITEBACK: u32 = 12;
+pub const HIT_KINDS: u32 = 13;
 
 /// What can be lost on the kernel side; index into the per-CPU `LOST` counters.
 pub const LOST_RING_FULL: u32 = 0;
@@ -238,7 +241,11 @@ pub const LOST_TEXT: u32 = 3;
 pub const LOST_FILE_NAME: u32 = 4;
 /// A statement class found no room in the `CLASSES` map: its text is not shown.
 pub const LOST_CLASSES_FULL: u32 = 5;
-pub const LOST_REASONS: u32 = 6;
+/// A block request found no room in the map of requests.
+pub const LOST_BLOCK_REQUESTS: u32 = 6;
+/// A file found no room in the map of files.
+pub const LOST_FILES_FULL: u32 = 7;
+pub const LOST_REASONS: u32 = 8;
 
 /// Names of the reasons above, in their order, as the report shows them.
 pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
@@ -248,6 +255,8 @@ pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
     "text_ring_full",
     "file_name_unread",
     "classes_map_full",
+    "block_requests_map_full",
+    "files_map_full",
 ];
 
 #[cfg(feature = "user")]

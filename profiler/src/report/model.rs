@@ -3,8 +3,12 @@
 //! Every output is a function of [`Report`]; nothing here knows how the data was taken. Durations are nanoseconds,
 //! sizes are bytes, query ids are decimal strings. Fields are added, never renamed.
 
+mod storage;
+
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+pub use storage::*;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "pgstrobe.report/1";
@@ -36,6 +40,9 @@ pub struct Report {
     #[serde(default)]
     pub blocking: Vec<Blocking>,
     pub fsync: Fsync,
+    /// From files to devices.
+    #[serde(default)]
+    pub storage: Storage,
     pub findings: Vec<Finding>,
 }
 

@@ -14,6 +14,7 @@ pub mod histogram;
 pub(crate) mod parts;
 mod slow;
 mod statements;
+mod storage;
 mod summary;
 mod table;
 
@@ -54,6 +55,7 @@ pub fn render(report: &Report, options: &TextOptions) -> String {
     accounts::connections(report, &mut page);
     fsync::by_role(report, &mut page);
     fsync::files(report, &mut page);
+    storage::render(report, &mut page);
     coverage::probes(report, &mut page);
     coverage::losses(report, &mut page);
     page.out

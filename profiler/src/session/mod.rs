@@ -5,6 +5,7 @@ mod coverage;
 mod drain;
 mod host;
 mod restart;
+mod storage;
 mod waits;
 
 use std::{
@@ -63,6 +64,7 @@ pub struct Session {
     ring: RingBuf<MapData>,
     backends: Backends,
     waits: waits::Sampler,
+    storage: storage::Storage,
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
@@ -184,6 +186,7 @@ impl Session {
             attached.push(result);
         }
 
+        let storage = storage::Storage::open(&mut ebpf, &server)?;
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
         let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
@@ -194,6 +197,7 @@ impl Session {
             ring,
             backends,
             waits: waits::Sampler::default(),
+            storage,
             target,
             server,
             host: Host::look(),
@@ -291,6 +295,7 @@ impl Session {
         self.follow_postmaster();
         self.identify_new();
         self.sample_waits();
+        self.storage.tick(&self.server);
         self.sample_cost();
         self.follow_quota();
     }
@@ -429,6 +434,7 @@ impl Session {
             ..Report::default()
         };
         self.aggregate.fill(&mut report);
+        self.storage.fill(&mut report, &self.server);
         self.fill_coverage(&mut report);
         report.findings = findings::evaluate(&report);
         if !last {

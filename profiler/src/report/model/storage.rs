@@ -1,0 +1,25 @@
+//! The storage path in the report: from a statement's files to the device, and back to who is to blame.
+
+mod block;
+mod files;
+mod wal;
+mod writeback;
+
+pub use block::*;
+pub use files::*;
+pub use wal::*;
+pub use writeback::*;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Storage {
+    #[serde(default)]
+    pub block: Block,
+    #[serde(default)]
+    pub files: Files,
+    #[serde(default)]
+    pub wal: Wal,
+    #[serde(default)]
+    pub writeback: Writeback,
+}
