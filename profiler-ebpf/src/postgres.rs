@@ -21,6 +21,13 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     }
 }
 
+/// Reads user memory where a failure is no loss.
+#[inline(always)]
+pub fn read_maybe<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
 /// Reads user memory at an address that may be unknown (0).
 #[inline(always)]
 fn read_at<T: Copy>(address: u64) -> Option<T> {
@@ -123,8 +130,7 @@ pub fn wait_event_now(b: &Backend) -> Option<u32> {
     if b.wait_event == 0 {
         return None;
     }
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(b.wait_event as *const u32) }.ok()
+    read_maybe(b.wait_event)
 }
 
 /// Copies a zero-terminated string; returns its length without the zero, 0 when it cannot be read.

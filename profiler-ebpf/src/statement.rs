@@ -404,18 +404,33 @@ fn transaction(b: &mut Backend, status: Option<u8>) {
     }
 }
 
-/// Execute messages in a received buffer, as far as it is plain text and begins with a message; 0 for a simple query.
-#[inline(always)]
-fn executions(address: u64, len: u64) -> u32 {
+/// Execute messages in a received buffer, as far as it is plain text and begins with a message; 0 for a simple query. Global
+/// as [`shape_of`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn executions(address: u64, len: u64) -> u32 {
     /// Messages looked at: a pipeline of more is a batch anyway.
     const MESSAGES: u32 = 12;
+    /// Type and length of a message.
+    const HEAD: u64 = 5;
+    /// The beginning of the server's buffer, read at once: Bind, Describe, Execute and Sync of a short statement fit.
+    const CHUNK: usize = 64;
+    // It may be longer than the message, up to a page that is not there: then each head is read by itself.
+    let chunk = postgres::read_maybe::<[u8; CHUNK]>(address);
     let mut at = 0u64;
     let mut n = 0;
     for _ in 0..MESSAGES {
-        if at + 5 > len {
+        if at + HEAD > len {
             break;
         }
-        let Some(head) = postgres::read::<[u8; 5]>(address + at) else { break };
+        let head = match &chunk {
+            // SAFETY: within the chunk.
+            Some(chunk) if at + HEAD <= CHUNK as u64 => unsafe {
+                Some(chunk.as_ptr().add(at as usize).cast::<[u8; HEAD as usize]>().read())
+            },
+            _ => postgres::read(address + at),
+        };
+        let Some(head) = head else { break };
         match head[0] {
             b'E' => n += 1,
             b'P' | b'B' | b'D' | b'S' | b'H' | b'C' => {}
