@@ -79,6 +79,7 @@ fn report(args: &ReportArgs) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
+        let mut ticker = Ticker::new(session.drain_period())?;
         let cluster = &session.server().cluster;
         say(&format!(
             "attached in {} ms to PostgreSQL {} (pid {}); {}",
@@ -94,7 +95,7 @@ fn report(args: &ReportArgs) -> Result<u8> {
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
         let (mut first, mut lost, mut unwritten) = (true, false, false);
         loop {
-            let interrupted = profile(&mut session, period, &mut stop).await?;
+            let interrupted = profile(&mut session, period, &mut ticker, &mut stop).await?;
             left = left.map(|left| left - 1);
             let last = interrupted || left == Some(0);
             let report = session.report(last);
@@ -114,10 +115,14 @@ fn report(args: &ReportArgs) -> Result<u8> {
 }
 
 /// Ticks until the period is over (`false`) or a signal asks to stop (`true`).
-async fn profile(session: &mut Session, period: Option<Duration>, stop: &mut Stop) -> Result<bool> {
+async fn profile(
+    session: &mut Session,
+    period: Option<Duration>,
+    ticker: &mut Ticker,
+    stop: &mut Stop,
+) -> Result<bool> {
     let began = Instant::now();
     let bar = progress(period);
-    let mut ticker = Ticker::new(session.drain_period())?;
     let end = async {
         match period {
             Some(period) => tokio::time::sleep(period).await,

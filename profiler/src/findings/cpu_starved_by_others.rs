@@ -13,14 +13,21 @@ fn find(report: &Report) -> Option<Found> {
         return None;
     }
     let worst = report.host.cpu.others.first()?;
-    let share = others_ns(report) as f64 / report.host.cpu.total_ns.max(1) as f64;
+    let others = others_ns(report);
+    let share = others as f64 / report.host.cpu.total_ns.max(1) as f64;
+    // Those that lived through the whole profile have names; what short-lived ones used is in the sum alone.
+    let named: u64 = report.host.cpu.others.iter().map(|one| one.cpu_ns).sum();
     let mut evidence = vec![format!("{} runnable but not running", duration(runnable.ns))];
     evidence.extend(host_line(report));
     evidence.extend(report.host.cpu.others.iter().take(4).map(|one| format!("{} on a CPU", name(one))));
     let cgroup = if worst.cgroup.is_empty() { String::new() } else { format!(" (cgroup {})", worst.cgroup) };
     Some(Found {
         severity: severity_of(runnable.share),
-        confidence: if share >= 0.5 { Confidence::High } else { Confidence::Medium },
+        confidence: match share {
+            _ if named < others / 2 => Confidence::Low,
+            0.5.. => Confidence::High,
+            _ => Confidence::Medium,
+        },
         title: format!(
             "{} of statement time is waiting for a CPU that others use, most of all {} (pid {})",
             percent(runnable.share),
@@ -58,6 +65,7 @@ mod tests {
             found.title,
             "60.0 % of statement time is waiting for a CPU that others use, most of all stress-ng (pid 99)"
         );
+        assert_eq!(found.confidence, Confidence::High);
         assert!(found.evidence[1].contains("30.0 % the cluster, 69.0 % others"), "{:?}", found.evidence);
         assert_eq!(found.evidence[2], "stress-ng (pid 99, cgroup batch.slice) 690 ns on a CPU");
         assert!(found.advice.contains("batch.slice") && found.advice.contains("CPUWeight="));
@@ -67,7 +75,10 @@ mod tests {
     #[test]
     fn short_lived_ones_count_too() {
         let mut many = report(200, 20);
-        assert!(find(&RULE, &many).unwrap().evidence[1].contains("20.0 % the cluster, 79.0 % others"));
+        let found = find(&RULE, &many).unwrap();
+        // Most of it has no name.
+        assert_eq!(found.confidence, Confidence::Low);
+        assert!(found.evidence[1].contains("20.0 % the cluster, 79.0 % others"));
         many.host.cpu.idle_ns = 700;
         assert_eq!(find(&RULE, &many), None);
     }
