@@ -159,3 +159,40 @@ fn every_namespace_and_a_replaced_binary() {
     let wal = report.fsync.by.iter().find(|row| row.file_kind == "wal").expect("the commit's sync");
     assert!(wal.file.starts_with("pg_wal/"), "{}", wal.file);
 }
+
+/// pgstrobe in a container that shares no more with the host than its processes, with the capabilities it names and no
+/// other.
+#[test]
+fn pgstrobe_inside() {
+    if !installed("setpriv") {
+        skip!("setpriv is not installed");
+    }
+    let layers = match Layers::mount() {
+        Ok(layers) => layers,
+        Err(reason) => skip!("no container can be made here: {reason}"),
+    };
+    let cluster = quiet_cluster();
+    let out = tempfile::Builder::new().prefix("pgstrobe-out-").tempdir_in("/var/tmp").expect("a directory");
+    let inside = layers.root().join(out.path().strip_prefix("/").expect("a full path"));
+    if let Err(reason) = call(Command::new("mount").arg("--bind").arg(out.path()).arg(&inside)) {
+        skip!("no container can be made here: {reason}");
+    }
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--net", "--uts", "--ipc", "--cgroup"]).arg(format!("--root={}", layers.root().display()));
+    let script = "mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tracefs tracefs /sys/kernel/tracing && \
+                  exec setpriv --bounding-set -all,+bpf,+perfmon,+sys_ptrace,+dac_read_search --inh-caps -all \"$0\" \"$@\"";
+    unshare.args(["sh", "-c", script]).arg(pgstrobe().get_program());
+    let pid = cluster.pid().to_string();
+    let profile = Profile::of(unshare, &["--pid", &pid], out.path(), cluster.log_path());
+    let run = Pgbench::new(&cluster, 2, 250).script("SELECT 1;\n").run();
+    assert_eq!(run.transactions, 500);
+    let report = profile.stop();
+    call(Command::new("umount").arg("--lazy").arg(&inside)).expect("umount");
+    assert_eq!(report.statements.count, 500);
+    assert_nothing_lost(&report);
+    assert_eq!(report.clusters[0].data_directory, cluster.data.display().to_string());
+    println!("{:#?}", report.coverage.notes);
+    for probe in &report.coverage.probes {
+        println!("{} {:?}", probe.name, probe.reason);
+    }
+}

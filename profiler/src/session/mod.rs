@@ -97,8 +97,15 @@ pub struct Session {
 /// Whether this process may profile at all.
 ///
 /// # Errors
-/// Names the missing capabilities and the way to get them.
+/// Names what forbids it, or the missing capabilities, and the way to get them.
 pub fn check_privilege() -> Result<(), Refused> {
+    if features::confidentiality_lockdown() {
+        return Err(Refused(
+            "the kernel is locked down (confidentiality), so that programs may not read memory: boot with \
+             lockdown=integrity or without lockdown"
+                .into(),
+        ));
+    }
     let missing = features::missing_capabilities();
     if missing.is_empty() {
         return Ok(());

@@ -9,6 +9,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/shm /tmp /sys/fs/cgroup
 mount -t tmpfs tmpfs /dev/shm
+mount -t securityfs securityfs /sys/kernel/security
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 chmod 1777 /dev/shm
@@ -21,7 +22,8 @@ chmod 1777 /tmp
 
 echo "@@booted $(uname -r)"
 . /environment
-export PGSTROBE_SKIPS=/skips PGSTROBE_NOTES=/notes
+# Tests that change the machine ask for this.
+export PGSTROBE_SKIPS=/skips PGSTROBE_NOTES=/notes PGSTROBE_OWN_MACHINE=1
 touch /skips /notes
 cd /tmp
 /tests --test-threads=1 $TEST_FILTER 2>&1

@@ -34,6 +34,10 @@ fn none(wanted: &str, looked_at: usize, skipped: &[String], running: &[String]) 
             text = format!("{text}\n{title}\n  {}", lines.join("\n  "));
         }
     }
+    if skipped.iter().any(|line| line.contains("Permission denied")) {
+        text += "\nservers' files may not be read: run it as root (sudo pgstrobe …), in a container with \
+                 CAP_DAC_READ_SEARCH";
+    }
     text
 }
 
