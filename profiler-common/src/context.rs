@@ -24,6 +24,9 @@ pub const EXITING: u32 = 1 << 18;
 /// A call that makes data durable is under way, of whatever kind.
 pub const SYNCING: u32 = 1 << 21;
 
+/// It waits until a page under writeback is on its way no more, before it may change or drop it.
+pub const WRITEBACK_WAIT: u32 = 1 << 22;
+
 /// Not of the kernel but of the server: the wait is for the next message of the client.
 pub const IDLE: u32 = 1 << 19;
 /// And a transaction is open meanwhile.

@@ -76,6 +76,16 @@ table! {
         file_flags: "file", ["f_flags"];
         file_inode: "file", ["f_inode"];
         inode_mode: "inode", ["i_mode"];
+        file_position: "file", ["f_pos"];
+        inode_size: "inode", ["i_size"];
+        inode_super_block: "inode", ["i_sb"];
+        super_block_device: "super_block", ["s_dev"];
+        /// 32 bits of hash below 32 bits of length.
+        dentry_name_hash: "dentry", ["d_name.hash_len"];
+        bio_flags: "bio", ["bi_opf"];
+        bio_bytes: "bio", ["bi_iter.bi_size"];
+        /// The block device; before 5.12 the disk.
+        bio_device: "bio", ["bi_bdev", "bi_disk"];
         dentry_parent: "dentry", ["d_parent"];
         dentry_name: "dentry", ["d_name.name"];
         socket_sk: "socket", ["sk"];
@@ -84,6 +94,54 @@ table! {
         regs_dx: "pt_regs", ["dx"];
         regs_orig_ax: "pt_regs", ["orig_ax"];
         msghdr_iter_count: "msghdr", ["msg_iter.count"];
+        /// The flusher's work on one device, for one cgroup (fs/fs-writeback.c).
+        wb_bdi: "bdi_writeback", ["bdi"];
+        wb_memcg_css: "bdi_writeback", ["memcg_css"];
+        /// `major:minor` as text, on most file systems.
+        bdi_dev_name: "backing_dev_info", ["dev_name"];
+        css_cgroup: "cgroup_subsys_state", ["cgroup"];
+        cgroup_kn: "cgroup", ["kn"];
+        kernfs_id: "kernfs_node", ["id"];
+        work_nr_pages: "wb_writeback_work", ["nr_pages"];
+        work_reason: "wb_writeback_work", ["reason"];
+        /// What `balance_dirty_pages` goes by, in pages (mm/page-writeback.c).
+        dtc_dirty: "dirty_throttle_control", ["dirty"];
+        dtc_thresh: "dirty_throttle_control", ["thresh"];
+        dtc_bg_thresh: "dirty_throttle_control", ["bg_thresh"];
+        dtc_wb_dirty: "dirty_throttle_control", ["wb_dirty"];
+        dtc_wb_thresh: "dirty_throttle_control", ["wb_thresh"];
+    }
+}
+
+table! {
+    /// Byte offsets in structs of the block layer, from BTF. Not every kernel has all of them.
+    BlockFields, BLOCK_FIELDS {
+        request_queue: "request", ["q"];
+        request_context: "request", ["mq_hctx"];
+        request_flags: "request", ["cmd_flags"];
+        request_bytes: "request", ["__data_len"];
+        request_bio: "request", ["bio"];
+        /// When it was made, `CLOCK_MONOTONIC`: filled where the device keeps statistics.
+        request_started: "request", ["start_time_ns"];
+        /// Up to 5.16.
+        request_disk: "request", ["rq_disk"];
+        /// From 5.14 on.
+        queue_disk: "request_queue", ["disk"];
+        disk_major: "gendisk", ["major"];
+        disk_minor: "gendisk", ["first_minor"];
+        bio_flags: "bio", ["bi_opf"];
+        bio_bytes: "bio", ["bi_iter.bi_size"];
+        /// Up to 5.11.
+        bio_disk: "bio", ["bi_disk"];
+        bio_part: "bio", ["bi_bdev"];
+        part_disk: "block_device", ["bd_disk"];
+        /// `CONFIG_BLK_CGROUP`.
+        bio_group: "bio", ["bi_blkg"];
+        group_cgroup: "blkcg_gq", ["blkcg"];
+        blkcg_cgroup: "blkcg", ["css.cgroup"];
+        cgroup_node: "cgroup", ["kn"];
+        /// Inode number of its directory.
+        node_id: "kernfs_node", ["id"];
     }
 }
 
@@ -110,7 +168,7 @@ table! {
 
 table! {
     /// Byte offsets in Postgres structs that only userspace reads: the kernel side's settings do without them. Each use
-    /// carries its own proof (see postgres/locks.rs), so that no check before the profile is needed.
+    /// carries its own proof (see postgres/locks.rs and postgres/catalog), so that no check before the profile is needed.
     UserFields, USER_FIELDS {
         /// Odd while the entry is being changed.
         status_changecount: "PgBackendStatus", ["st_changecount"];
@@ -132,6 +190,47 @@ table! {
         proclock_group_leader: "PROCLOCK", ["groupLeader"];
         proclock_hold_mask: "PROCLOCK", ["holdMask"];
         proclock_link: "PROCLOCK", ["lockLink"];
+        /// Columns of a row of pg_class: what comes before the first that may be null has fixed places.
+        class_name: "FormData_pg_class", ["relname"];
+        class_namespace: "FormData_pg_class", ["relnamespace"];
+        class_filenode: "FormData_pg_class", ["relfilenode"];
+        class_tablespace: "FormData_pg_class", ["reltablespace"];
+        class_persistence: "FormData_pg_class", ["relpersistence"];
+        class_kind: "FormData_pg_class", ["relkind"];
+        /// The relation that this one is made to replace.
+        class_rewrite: "FormData_pg_class", ["relrewrite"];
+        namespace_name: "FormData_pg_namespace", ["nspname"];
+        database_name: "FormData_pg_database", ["datname"];
+        buffer_tag: "BufferDesc", ["tag"];
+        buffer_state: "BufferDesc", ["state"];
+        /// Times in microseconds since 2000, 0 for what has not come yet (src/include/access/xlog.h).
+        checkpoint_start: "CheckpointStatsData", ["ckpt_start_t"];
+        checkpoint_write: "CheckpointStatsData", ["ckpt_write_t"];
+        checkpoint_sync: "CheckpointStatsData", ["ckpt_sync_t"];
+        checkpoint_sync_end: "CheckpointStatsData", ["ckpt_sync_end_t"];
+        checkpoint_end: "CheckpointStatsData", ["ckpt_end_t"];
+        checkpoint_buffers: "CheckpointStatsData", ["ckpt_bufs_written"];
+        /// 18 and later: pages of SLRUs, which earlier versions do not count.
+        checkpoint_slru_buffers: "CheckpointStatsData", ["ckpt_slru_written"];
+        checkpoint_segments_added: "CheckpointStatsData", ["ckpt_segs_added"];
+        checkpoint_segments_removed: "CheckpointStatsData", ["ckpt_segs_removed"];
+        checkpoint_segments_recycled: "CheckpointStatsData", ["ckpt_segs_recycled"];
+        checkpoint_files: "CheckpointStatsData", ["ckpt_sync_rels"];
+        /// Microseconds, as the one below.
+        checkpoint_longest_sync: "CheckpointStatsData", ["ckpt_longest_sync"];
+        checkpoint_sync_time: "CheckpointStatsData", ["ckpt_agg_sync_time"];
+        wal_records: "WalUsage", ["wal_records"];
+        wal_fpi: "WalUsage", ["wal_fpi"];
+        wal_bytes: "WalUsage", ["wal_bytes"];
+        /// 18 and later.
+        wal_buffers_full: "WalUsage", ["wal_buffers_full"];
+        /// Transactions with a number of their own that ended; 14 to 16, and 17 and later.
+        variable_cache_completed: "VariableCacheData", ["xactCompletionCount"];
+        transam_completed: "TransamVariablesData", ["xactCompletionCount"];
+        control_state: "ControlFileData", ["state"];
+        control_redo: "ControlFileData", ["checkPointCopy.redo"];
+        control_time: "ControlFileData", ["checkPointCopy.time"];
+        control_crc: "ControlFileData", ["crc"];
     }
 }
 
@@ -176,4 +275,8 @@ symbols! {
     activity_query_size: "pgstat_track_activity_query_size";
     /// `bool`: track_activities (same file).
     track_activities: "pgstat_track_activities";
+    /// `WalUsage` of this process (src/backend/executor/instrument.c).
+    wal_usage: "pgWalUsage";
+    /// `CheckpointStatsData` of the checkpointer (src/backend/access/transam/xlog.c).
+    checkpoint_stats: "CheckpointStats";
 }

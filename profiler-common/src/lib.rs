@@ -5,9 +5,12 @@
 //! conversions, never transmuted.
 #![no_std]
 
+pub mod block;
 pub mod context;
 pub mod fields;
+pub mod files;
 pub mod ledger;
 pub mod record;
 pub mod shape;
 pub mod state;
+pub mod writeback;

@@ -2,7 +2,10 @@
 //!
 //! Each begins with a [`Header`]; `kind` says which struct follows it in memory.
 
-use crate::ledger::{Ledger, SAMPLES, Sample};
+use crate::{
+    ledger::{Ledger, SAMPLES, Sample},
+    writeback::DirtyLimits,
+};
 
 /// [`Statement`].
 pub const KIND_STATEMENT: u32 = 1;
@@ -22,6 +25,19 @@ pub const KIND_BATCH: u32 = 7;
 pub const KIND_TITLE: u32 = 8;
 /// [`Wake`].
 pub const KIND_WAKE: u32 = 9;
+/// [`crate::files::File`].
+pub const KIND_FILE: u32 = 13;
+/// [`crate::files::StatementIo`].
+pub const KIND_STATEMENT_IO: u32 = 14;
+/// [`crate::files::Truncated`].
+pub const KIND_TRUNCATED: u32 = 15;
+/// [`WalWritten`].
+pub const KIND_WAL_WRITTEN: u32 = 30;
+/// [`Checkpoint`].
+pub const KIND_CHECKPOINT: u32 = 31;
+
+/// [`Pause`].
+pub const KIND_PAUSE: u32 = 18;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -178,6 +194,20 @@ pub struct Wake {
     pub _pad: u32,
 }
 
+/// The kernel made a backend wait because too much is dirty, and the wait is over.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pause {
+    /// `ts_ns` is when it left the CPU for it.
+    pub header: Header,
+    /// Start of its statement, 0 outside of one.
+    pub start_ns: u64,
+    /// How long it slept, nanoseconds.
+    pub paused_ns: u64,
+    /// What the kernel went by.
+    pub limits: DirtyLimits,
+}
+
 /// A backend ended.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug)]
@@ -193,6 +223,30 @@ pub struct Exit {
     pub idle: IdleInTransaction,
     pub samples: [Sample; SAMPLES],
 }
+
+/// What a process that is about to end has written to the WAL in its whole life.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct WalWritten {
+    pub header: Header,
+    /// `pgWalUsage`, which userspace knows the fields of.
+    pub usage: [u8; WAL_USAGE_LEN],
+}
+
+/// Bytes taken of `pgWalUsage`: all that 13 to 17 have, and in 18 all but its last field.
+pub const WAL_USAGE_LEN: usize = 24;
+
+/// A checkpoint as its process keeps it, at its end or close to it: the next one may overwrite it soon.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Checkpoint {
+    pub header: Header,
+    /// `CheckpointStats`, which userspace knows the fields of.
+    pub stats: [u64; CHECKPOINT_WORDS],
+}
+
+/// Words of `CheckpointStats` in 13 to 18; its first is not 0 once there was a checkpoint.
+pub const CHECKPOINT_WORDS: usize = 10;
 
 /// Longest statement text taken, in bytes.
 pub const TEXT_LEN: usize = 64 * 1024;
@@ -248,10 +302,13 @@ const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Finished>() == 64);
 const _: () = assert!(size_of::<Statement>() == 80 + size_of::<Ledger>() + 8 * SAMPLES);
 const _: () = assert!(size_of::<Wake>() == 80);
+const _: () = assert!(size_of::<Pause>() == 32 + size_of::<DirtyLimits>());
 const _: () = assert!(size_of::<Batch>() == 24 + BATCH_LEN * size_of::<Finished>());
 const _: () = assert!(size_of::<Fork>() == 24);
 const _: () = assert!(size_of::<Ready>() == 40 + size_of::<Ledger>() + TITLE_LEN + 3 * NAME_LEN);
 const _: () = assert!(size_of::<Title>() == 24 + TITLE_LEN);
 const _: () = assert!(size_of::<Exit>() == 56 + size_of::<Ledger>() + 8 * SAMPLES);
+const _: () = assert!(size_of::<Checkpoint>() == 16 + 8 * CHECKPOINT_WORDS);
+const _: () = assert!(size_of::<WalWritten>() == 16 + WAL_USAGE_LEN);
 const _: () = assert!(size_of::<Text>() == 32);
 const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

@@ -1,7 +1,8 @@
 //! What the kernel side keeps per backend, and the settings it runs with.
 
 use crate::{
-    fields::{KernelFields, PgFields, PgSymbols},
+    fields::{BlockFields, KernelFields, PgFields, PgSymbols},
+    files::{CLASSES, ClassIo, FileCall},
     ledger::{Ledger, SAMPLES, Sample},
     record::{Batch, IdleInTransaction},
 };
@@ -16,6 +17,7 @@ pub const BOUNDARY_UPROBE: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub kernel: KernelFields,
+    pub block: BlockFields,
     pub pg: PgFields,
     pub boundary: u32,
     /// `track_activity_query_size`: longest activity string with its terminating zero, in bytes.
@@ -37,6 +39,15 @@ pub struct Settings {
     /// 1 where tracepoints run with preemption on and hooks have a second program each: the kernel leaves a program out
     /// that was interrupted on the same CPU, and the second one takes over.
     pub twice: u32,
+    /// 1 where the bio is the second argument of `block_bio_queue`, behind its queue (before 5.11).
+    pub bio_second: u32,
+    /// Which arguments `balance_dirty_pages` has: `DIRTY_ARGUMENTS_` of [`crate::writeback`].
+    pub dirty_arguments: u32,
+    /// 1 where the tracepoints of block requests have the queue as their first argument (up to 5.10).
+    /// 1 where the tracepoints of block requests have the queue as their first argument (up to 5.10), and where the one of
+    /// a new request has it: some kernels in between changed the former alone.
+    pub block_queue_first: u32,
+    pub block_queue_before_bio: u32,
     /// 1 makes every program return at once: the floor of what hooks cost.
     pub empty: u32,
 }
@@ -44,6 +55,7 @@ pub struct Settings {
 impl Settings {
     pub const UNRESOLVED: Self = Self {
         kernel: KernelFields::UNRESOLVED,
+        block: BlockFields::UNRESOLVED,
         pg: PgFields::UNRESOLVED,
         boundary: BOUNDARY_SOCKET,
         activity_size: 1024,
@@ -55,6 +67,10 @@ impl Settings {
         waits_for_others: [0; 3],
         in_iowait: 0,
         twice: 0,
+        bio_second: 0,
+        dirty_arguments: 0,
+        block_queue_first: 0,
+        block_queue_before_bio: 0,
         empty: 0,
     };
 }
@@ -103,6 +119,9 @@ pub const BACKEND_THROTTLED: u32 = 1 << 13;
 pub const BACKEND_IN_TRANSACTION: u32 = 1 << 14;
 /// It frees memory because a cgroup is at its limit.
 pub const BACKEND_MEMCG_RECLAIM: u32 = 1 << 15;
+
+/// There is something in [`Backend::io`].
+pub const BACKEND_IO: u32 = 1 << 24;
 
 /// Text buffers of a CPU: each is used by one program that is not entered twice on a CPU; uprobes may be, and look.
 pub const TEXT_OF_SEND: u32 = 0;
@@ -180,7 +199,8 @@ pub struct Backend {
     pub call_fd: u32,
     /// Where its last time off the CPU was counted, if that was a sleep and its account is still open.
     pub last_slot: u32,
-    pub _pad: u32,
+    /// What the sleep is that `dirty_ns` announces: a bit of [`crate::context`].
+    pub announced: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
@@ -188,7 +208,7 @@ pub struct Backend {
     pub waker: u32,
     /// When that wait began.
     pub wait_began_ns: u64,
-    /// When `balance_dirty_pages` was last about to make it wait.
+    /// When the kernel was last about to make it wait for dirty pages, or for a page under writeback.
     pub dirty_ns: u64,
     /// How long the open transaction has waited for the client.
     pub transaction_idle_ns: u64,
@@ -209,9 +229,21 @@ pub struct Backend {
     pub outside_samples: [Sample; SAMPLES],
     /// Finished statements that are not sent yet.
     pub batch: Batch,
+    /// The call on a file under way.
+    pub file_call: FileCall,
+    /// Reads and writes of the open statement, or of the whole life of a process without a client, by class of file.
+    pub io: [ClassIo; CLASSES],
 }
 
-const _: () = assert!(size_of::<Backend>() == 42 * 8 + 2 * size_of::<Ledger>() + 16 * SAMPLES + size_of::<Batch>());
+const _: () = assert!(
+    size_of::<Backend>()
+        == 42 * 8
+            + 2 * size_of::<Ledger>()
+            + 16 * SAMPLES
+            + size_of::<Batch>()
+            + size_of::<FileCall>()
+            + CLASSES * size_of::<ClassIo>()
+);
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.
 pub const HIT_SWITCH: u32 = 0;
@@ -245,7 +277,9 @@ pub const LOST_CLASSES_FULL: u32 = 5;
 pub const LOST_BLOCK_REQUESTS: u32 = 6;
 /// A file found no room in the map of files.
 pub const LOST_FILES_FULL: u32 = 7;
-pub const LOST_REASONS: u32 = 8;
+/// Writeback of a device, or a pause of a backend, found no room in its map.
+pub const LOST_WRITEBACK_FULL: u32 = 8;
+pub const LOST_REASONS: u32 = 9;
 
 /// Names of the reasons above, in their order, as the report shows them.
 pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
@@ -257,6 +291,7 @@ pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
     "classes_map_full",
     "block_requests_map_full",
     "files_map_full",
+    "writeback_map_full",
 ];
 
 #[cfg(feature = "user")]

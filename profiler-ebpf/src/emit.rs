@@ -4,10 +4,12 @@ use core::mem::offset_of;
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
+    files::StatementIo,
     record::{
-        BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_TEXT, Statement, TEXT_CUT, TEXT_FULL, Text,
+        BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_TEXT, Statement,
+        TEXT_CUT, TEXT_FULL, Text,
     },
-    state::{Backend, LOST_CLASSES_FULL, LOST_RING_FULL, LOST_TEXT},
+    state::{BACKEND_IO, Backend, LOST_CLASSES_FULL, LOST_RING_FULL, LOST_TEXT},
 };
 
 use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now};
@@ -42,6 +44,9 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
         flags,
     };
     b.last_key = class_key;
+    if b.flags & BACKEND_IO != 0 {
+        io(pid, b, end, class_key, flags);
+    }
     let ledger = &b.inside;
     if ledger.parts[0].count != 0
         || ledger.throttles != 0
@@ -69,6 +74,22 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
     if at + 1 >= BATCH_LEN {
         send_batch(b, BATCH_LEN as u32);
     }
+}
+
+/// Sends what a statement, or a process without a client, read and wrote.
+#[inline(always)]
+pub fn io(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(LOST_RING_FULL) };
+    // SAFETY: every field is written.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT_IO, pid, ts_ns: end });
+        (&raw mut (*record).class_key).write(class_key);
+        (&raw mut (*record).flags).write(flags);
+        (&raw mut (*record)._pad).write(0);
+        (&raw mut (*record).io).write(b.io);
+    }
+    entry.submit(NO_WAKEUP);
 }
 
 /// Sends what is in the batch of a backend.

@@ -5,6 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use pgstrobe_common::{
+    files::{FileIo, FileKey, MAX_FILES},
     record::TEXT_LEN,
     state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_READ_FAILED, LOST_REASONS, Settings, TEXT_BUFFERS, Target},
 };
@@ -78,6 +79,10 @@ pub const TEXT_WANTED: u32 = 2;
 /// How many classes are at [`TEXT_WANTED`].
 #[map]
 pub static WANTED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Reads and writes by file and type of backend.
+#[map]
+pub static FILES: HashMap<FileKey, FileIo> = HashMap::with_max_entries(MAX_FILES, 0);
 
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_REASONS, 0);

@@ -3,6 +3,9 @@
 //! Pointers that the verifier knows (arguments of `tp_btf`, the current task) are loaded directly, which costs one
 //! instruction; all others go through `bpf_probe_read_kernel`.
 
+pub mod block;
+pub mod writeback;
+
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
@@ -232,18 +235,32 @@ pub fn current_buffer() -> Option<(u64, u64)> {
     }
 }
 
+/// How many descriptors the current task has room for, and the array of them.
+#[inline(always)]
+fn descriptors() -> Option<(u32, u64)> {
+    let (files, table) = (setting!(kernel.task_files), setting!(kernel.files_fdt));
+    let (max, array) = (setting!(kernel.fdtable_max_fds), setting!(kernel.fdtable_fd));
+    if setting!(task_btf) != 0 && files != ABSENT && table != ABSENT && max != ABSENT && array != ABSENT {
+        // SAFETY: a typed task and typed pointers from it; where one is NULL the kernel reads zeros.
+        return unsafe {
+            let task = bpf_get_current_task_btf() as *const u8;
+            let table: *const u8 = load(load(task, files), table);
+            Some((load(table, max), load(table, array)))
+        };
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let table: u64 = read(read(task, files)?, table)?;
+    Some((read(table, max)?, read(table, array)?))
+}
+
 /// `struct file` of a descriptor of the current task.
 #[inline(always)]
 pub fn current_file(fd: u32) -> Option<File> {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let files: u64 = read(task, setting!(kernel.task_files))?;
-    let table: u64 = read(files, setting!(kernel.files_fdt))?;
-    let max: u32 = read(table, setting!(kernel.fdtable_max_fds))?;
+    let (max, array) = descriptors()?;
     if fd >= max {
         return None;
     }
-    let array: u64 = read(table, setting!(kernel.fdtable_fd))?;
     match read(array + fd as u64 * 8, 0)? {
         0 => None,
         file => Some(File(file)),
@@ -259,6 +276,65 @@ pub fn current_title() -> Option<u64> {
     read(mm, setting!(kernel.mm_arg_start))
 }
 
+/// A `struct bio`, an argument of a `tp_btf` program.
+#[derive(Clone, Copy)]
+pub struct Bio(*const u8);
+
+impl Bio {
+    /// Operations (`enum req_op`, include/linux/blk_types.h), in the low 8 bits of the flags.
+    pub const READ: u32 = 0;
+    pub const WRITE: u32 = 1;
+
+    #[inline(always)]
+    pub const fn argument(bio: *const u8) -> Self {
+        Self(bio)
+    }
+
+    /// Operation and bytes; none where a field of them is unknown.
+    #[inline(always)]
+    pub fn request(self) -> Option<(u32, u64)> {
+        let (flags, bytes) = (setting!(kernel.bio_flags), setting!(kernel.bio_bytes));
+        if flags == ABSENT || bytes == ABSENT {
+            return None;
+        }
+        // SAFETY: present.
+        unsafe { Some((load::<u32>(self.0, flags) & 0xff, load::<u32>(self.0, bytes) as u64)) }
+    }
+
+    /// Address of its device.
+    #[inline(always)]
+    pub fn device(self) -> u64 {
+        let offset = setting!(kernel.bio_device);
+        // SAFETY: present.
+        if offset == ABSENT { 0 } else { unsafe { load(self.0, offset) } }
+    }
+}
+
+/// A `struct inode`.
+#[derive(Clone, Copy)]
+pub struct Inode(pub u64);
+
+impl Inode {
+    /// `S_IFMT` and permission bits, 0 when unread.
+    #[inline(always)]
+    pub fn mode(self) -> u32 {
+        read::<u16>(self.0, setting!(kernel.inode_mode)).unwrap_or(0) as u32
+    }
+
+    /// Length of the file in bytes.
+    #[inline(always)]
+    pub fn size(self) -> u64 {
+        read(self.0, setting!(kernel.inode_size)).unwrap_or(0)
+    }
+
+    /// Device of its file system, 0 when unread.
+    #[inline(always)]
+    pub fn device(self) -> u32 {
+        let block: u64 = read(self.0, setting!(kernel.inode_super_block)).unwrap_or(0);
+        read(block, setting!(kernel.super_block_device)).unwrap_or(0)
+    }
+}
+
 /// A `struct file`.
 #[derive(Clone, Copy)]
 pub struct File(pub u64);
@@ -268,6 +344,37 @@ impl File {
     #[inline(always)]
     pub fn flags(self) -> u32 {
         read(self.0, setting!(kernel.file_flags)).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub fn inode(self) -> Option<Inode> {
+        read(self.0, setting!(kernel.file_inode)).map(Inode)
+    }
+
+    /// Where the next read or write goes.
+    #[inline(always)]
+    pub fn position(self) -> u64 {
+        read(self.0, setting!(kernel.file_position)).unwrap_or(0)
+    }
+
+    /// Hash and length of its name, 0 when unread.
+    #[inline(always)]
+    pub fn name_hash(self) -> u64 {
+        let dentry: u64 = read(self.0, setting!(kernel.file_dentry)).unwrap_or(0);
+        read(dentry, setting!(kernel.dentry_name_hash)).unwrap_or(0)
+    }
+
+    /// The beginnings of its name and of its directory's; none for what lies in no directory.
+    #[inline(always)]
+    pub fn names(self) -> Option<([u8; 8], [u8; 8])> {
+        let dentry: u64 = read(self.0, setting!(kernel.file_dentry))?;
+        let parent: u64 = read(dentry, setting!(kernel.dentry_parent))?;
+        if parent == dentry {
+            return None;
+        }
+        let name: u64 = read(dentry, setting!(kernel.dentry_name))?;
+        let directory: u64 = read(parent, setting!(kernel.dentry_name))?;
+        Some((read(name, 0)?, read(directory, 0)?))
     }
 
     /// Mode of the inode, 0 when unread.

@@ -13,7 +13,7 @@ use pgstrobe_common::{
     },
 };
 
-use crate::{kernel::Task, postgres, targets};
+use crate::{kernel::Task, pause, postgres, targets};
 
 /// `WAIT_EVENT_CLIENT_READ` (the first of its class in all versions, src/include/utils/wait_event.h, wait_event_names.txt).
 const CLIENT_READ: u32 = 0x0600_0000;
@@ -25,8 +25,12 @@ const SWITCH: i64 = 200_000;
 /// The scheduler's clock and the monotonic one do not differ by more than this within one stint on the CPU, in nanoseconds.
 const CLOCK: i64 = 100_000_000;
 
-/// A pause of `balance_dirty_pages` begins no later than this after its tracepoint, in nanoseconds.
-const PAUSE_BEGINS: u64 = 20_000;
+/// A sleep that a tracepoint announces begins no later than this after it, in nanoseconds: it follows at once, but an
+/// interrupt may come in between.
+const PAGE_WAIT_BEGINS: u64 = 200_000;
+
+/// The same of a pause: it is certain to follow, and only another task comes in between.
+const PAUSE_BEGINS: u64 = 100_000_000;
 
 /// The account that runs: of the open statement, or of the time outside.
 #[inline(always)]
@@ -87,6 +91,10 @@ pub fn settle(b: &mut Backend, run_delay: u64) {
         ledger.preempted_ns += runnable;
     }
     if slept {
+        if context & context::DIRTY_THROTTLE != 0 {
+            pause::ended(b, blocked_ns);
+        }
+        let ledger = current(b);
         let slot = add(ledger, Part { wait_event_info: event, context, count: 1, _pad: 0, ns: blocked_ns });
         b.last_slot = if b.flags & BACKEND_OPEN != 0 { slot | INSIDE } else { slot };
     } else {
@@ -226,8 +234,11 @@ fn context_of(b: &mut Backend, task: Task, event: u32, now: u64) -> u32 {
         context |= context::SYNCING;
     }
     if b.dirty_ns != 0 {
-        if context & context::IOWAIT != 0 && now - b.dirty_ns < PAUSE_BEGINS {
-            context |= context::DIRTY_THROTTLE;
+        // A wait for pages under writeback is what a sync is made of.
+        let sync = context & context::SYNCING != 0 && b.announced == context::WRITEBACK_WAIT;
+        let begins = if b.announced == context::DIRTY_THROTTLE { PAUSE_BEGINS } else { PAGE_WAIT_BEGINS };
+        if context & context::IOWAIT != 0 && now - b.dirty_ns < begins && !sync {
+            context |= b.announced;
         }
         b.dirty_ns = 0;
     }

@@ -4,11 +4,17 @@
 //! boundary ([`statement`]) or the ledger ([`ledger`]). Foreign memory is read only by [`kernel`] and [`postgres`].
 #![no_std]
 #![no_main]
+// For instructions that are not in the language: see `instructions`.
+#![feature(asm_experimental_arch)]
 
+mod block;
 mod emit;
+mod files;
 mod globals;
+mod instructions;
 mod kernel;
 mod ledger;
+mod pause;
 mod postgres;
 mod probes;
 mod statement;

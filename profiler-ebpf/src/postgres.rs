@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str};
 use pgstrobe_common::{
     fields::{ABSENT, PgSymbols},
+    record::{CHECKPOINT_WORDS, WAL_USAGE_LEN},
     state::{BACKEND_STARTING, Backend, LOST_READ_FAILED},
 };
 
@@ -60,10 +61,40 @@ pub fn exiting() -> bool {
     symbols().and_then(|symbols| read_at::<u8>(symbols.proc_exit_inprogress)).is_some_and(|value| value != 0)
 }
 
+/// A variable of this process; none also when it never touched the page, which is nothing lost.
+#[inline(always)]
+fn touched<T: Copy>(address: u64) -> Option<T> {
+    if address == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// `pgWalUsage` of this process.
+#[inline(always)]
+pub fn wal_usage() -> Option<[u8; WAL_USAGE_LEN]> {
+    touched(symbols()?.wal_usage)
+}
+
+/// `CheckpointStats` of a process that has begun a checkpoint.
+#[inline(always)]
+pub fn checkpoint() -> Option<[u64; CHECKPOINT_WORDS]> {
+    touched(symbols()?.checkpoint_stats).filter(|words: &[u64; CHECKPOINT_WORDS]| words[0] != 0)
+}
+
 /// `MyBackendType`, or `u32::MAX`.
 #[inline(always)]
 pub fn backend_type() -> u32 {
     symbols().and_then(|symbols| read_at(symbols.my_backend_type)).unwrap_or(u32::MAX)
+}
+
+/// `false` when the process is of a type that serves no client, such as the walreceiver.
+#[inline(always)]
+pub fn serves_clients() -> bool {
+    let (client, walsender) = (setting!(backend_type_client), setting!(backend_type_walsender));
+    let own = backend_type();
+    own == u32::MAX || client == u32::MAX || own == client || own == walsender
 }
 
 /// `MyBEEntry`, kept in the backend's state once it is past start-up.

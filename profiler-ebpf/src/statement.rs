@@ -12,9 +12,9 @@ use pgstrobe_common::{
     },
     shape,
     state::{
-        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_MAYBE_DONE,
-        BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY,
-        TEXT_OF_SAMPLER,
+        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_IO,
+        BACKEND_MAYBE_DONE, BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE,
+        Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
     },
 };
 
@@ -23,6 +23,7 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 use crate::{
     emit,
     globals::{CLASSES, RING, TEXT_WANTED, TEXTS, WANTED, lost, now, setting, text_buffer},
+    instructions::below,
     kernel, ledger, postgres,
 };
 
@@ -62,6 +63,10 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         forget(b, b.start_ns);
     }
     if b.flags & BACKEND_STARTING != 0 {
+        if !postgres::serves_clients() {
+            // A connection of its own, to another server.
+            return;
+        }
         b.sock = sock;
         if b.sent_ns == 0 || postgres::authenticating() {
             return;
@@ -257,6 +262,10 @@ pub fn forget(b: &mut Backend, end: u64) {
     if b.inside_samples[0].count != 0 {
         b.inside_samples = Default::default();
     }
+    if b.flags & BACKEND_IO != 0 {
+        b.flags &= !BACKEND_IO;
+        b.io = Default::default();
+    }
 }
 
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
@@ -415,8 +424,10 @@ pub extern "C" fn executions(address: u64, len: u64) -> u32 {
     const HEAD: u64 = 5;
     /// The beginning of the server's buffer, read at once: Bind, Describe, Execute and Sync of a short statement fit.
     const CHUNK: usize = 64;
+    /// For the verifier, who sees where a head begins and not that it ends within the chunk.
+    const BEYOND: usize = 8;
     // It may be longer than the message, up to a page that is not there: then each head is read by itself.
-    let chunk = postgres::read_maybe::<[u8; CHUNK]>(address);
+    let chunk = postgres::read_maybe::<[u8; CHUNK + BEYOND]>(address);
     let mut at = 0u64;
     let mut n = 0;
     for _ in 0..MESSAGES {
@@ -424,10 +435,11 @@ pub extern "C" fn executions(address: u64, len: u64) -> u32 {
             break;
         }
         let head = match &chunk {
-            // SAFETY: within the chunk.
-            Some(chunk) if at + HEAD <= CHUNK as u64 => unsafe {
-                Some(chunk.as_ptr().add(at as usize).cast::<[u8; HEAD as usize]>().read())
-            },
+            Some(chunk) if at + HEAD <= CHUNK as u64 => {
+                let within = below::<{ CHUNK as i32 }>(at as u32);
+                // SAFETY: within the chunk, as the condition says.
+                Some(unsafe { chunk.as_ptr().add(within).cast::<[u8; HEAD as usize]>().read() })
+            }
             _ => postgres::read(address + at),
         };
         let Some(head) = head else { break };

@@ -134,9 +134,8 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<
     let program = ebpf.program_mut(hook.program).ok_or_else(|| anyhow!("no program {}", hook.program))?;
     match (&hook.point, program) {
         (Point::TpBtf(name), program) => {
-            if !sites.btf.has_tracepoint(name) {
-                return Err(anyhow!("this kernel has no such tracepoint"));
-            }
+            let name = name.split('|').find(|name| sites.btf.has_tracepoint(name));
+            let name = name.ok_or_else(|| anyhow!("this kernel has no such tracepoint"))?;
             let program: &mut BtfTracePoint = program.try_into()?;
             program.load(name, sites.kernel).map_err(brief)?;
             program.attach()?;

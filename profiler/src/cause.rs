@@ -18,6 +18,8 @@ pub enum Cause {
     BlockRead,
     /// A write that waits for the disk: for a page under writeback, or for the rest of a page to be read.
     BlockWrite,
+    /// A page that is on its way to the disk, and must not change until it is there, or is to be dropped.
+    WritebackWait,
     /// The kernel slows a writer because too much memory is dirty.
     DirtyThrottle,
     /// The kernel frees memory for an allocation.
@@ -114,6 +116,7 @@ impl Cause {
         let (io, lock) = (has(context::IOWAIT), has(context::UNINTERRUPTIBLE));
         match CALLS.iter().find(|(numbers, _)| numbers.contains(&number)) {
             Some((_, Call::Is(cause))) => *cause,
+            _ if has(context::WRITEBACK_WAIT) => Self::WritebackWait,
             Some((_, Call::File(cause))) if io => *cause,
             Some((_, Call::File(_))) if lock => Self::FilesystemLock,
             Some((_, Call::File(_))) => Self::Pipe,
@@ -131,6 +134,7 @@ impl Cause {
             Self::Fsync => "fsync",
             Self::BlockRead => "block_read",
             Self::BlockWrite => "block_write",
+            Self::WritebackWait => "writeback_wait",
             Self::DirtyThrottle => "dirty_throttle",
             Self::Reclaim => "reclaim",
             Self::MemcgReclaim => "memcg_reclaim",
@@ -179,6 +183,9 @@ mod tests {
             (18 | UNINTERRUPTIBLE | IOWAIT, Cause::BlockWrite),
             (18 | UNINTERRUPTIBLE | IOWAIT | SYNCING, Cause::Fsync),
             (18 | UNINTERRUPTIBLE | IOWAIT | DIRTY_THROTTLE, Cause::DirtyThrottle),
+            (18 | UNINTERRUPTIBLE | IOWAIT | WRITEBACK_WAIT, Cause::WritebackWait),
+            (NO_SYSCALL | UNINTERRUPTIBLE | IOWAIT | WRITEBACK_WAIT, Cause::WritebackWait),
+            (75 | UNINTERRUPTIBLE | IOWAIT | WRITEBACK_WAIT, Cause::Fsync),
             (18 | UNINTERRUPTIBLE | RECLAIM, Cause::Reclaim),
             (NO_SYSCALL | UNINTERRUPTIBLE | IOWAIT | RECLAIM | MEMCG_RECLAIM, Cause::MemcgReclaim),
             (NO_SYSCALL | UNINTERRUPTIBLE | IOWAIT, Cause::MajorFault),

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{Boundary, Config},
+    postgres::catalog::Dsn,
     probes::Level,
 };
 
@@ -90,6 +91,10 @@ pub struct ReportArgs {
     /// The kernel's type information, where /sys/kernel/btf/vmlinux does not exist.
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Ask the server for names of relations that its files and memory do not tell: a connection string without TLS, such
+    /// as 'host=/var/run/postgresql user=postgres'. A password may come from PGPASSWORD.
+    #[arg(long, value_name = "DSN")]
+    pub dsn: Option<Dsn>,
     /// Use only the way of this name in the probes that have it (see `pgstrobe probes`); for tests.
     #[arg(long, value_name = "WAY", hide = true)]
     pub only_way: Option<String>,
@@ -109,6 +114,7 @@ impl ReportArgs {
             ring_bytes: self.ring_buffer * 1024,
             btf: self.btf.clone(),
             only_way: self.only_way.clone(),
+            dsn: self.dsn.clone(),
             drain: Duration::from_millis(100),
         }
     }

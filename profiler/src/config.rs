@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::probes::Level;
+use crate::{postgres::catalog::Dsn, probes::Level};
 
 /// Where statement boundaries come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub btf: Option<PathBuf>,
     /// Only this way of probes that have several.
     pub only_way: Option<String>,
+    /// Where to ask for the names of relations that the server's files do not tell.
+    pub dsn: Option<Dsn>,
     /// How often the ring buffer is drained.
     pub drain: Duration,
 }

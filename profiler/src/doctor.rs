@@ -114,7 +114,7 @@ fn hooks(out: &mut dyn Write, btf: &Btf) -> io::Result<()> {
     for probe in PROBES {
         let way = probe.ways.iter().find(|way| {
             way.hooks.iter().all(|hook| match hook.point {
-                Point::TpBtf(name) => btf.has_tracepoint(name),
+                Point::TpBtf(name) => name.split('|').any(|name| btf.has_tracepoint(name)),
                 Point::Fexit(names) => names.iter().any(|name| btf.has_function(name)),
                 Point::Tracepoint(..) | Point::TpBtfAgain(_) | Point::CpuClock(_) | Point::Server(_) => true,
             })

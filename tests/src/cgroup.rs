@@ -57,6 +57,14 @@ impl Cgroup {
         }
     }
 
+    /// At most so many bytes a second written to a device (`major:minor`).
+    pub fn limit_written(&self, device: &str, each_second: u64) {
+        match self.v2 {
+            true => self.set("io.max", &format!("{device} wbps={each_second}")),
+            false => self.set("blkio.throttle.write_bps_device", &format!("{device} {each_second}")),
+        }
+    }
+
     /// CPU time of all that was in it, in nanoseconds.
     pub fn cpu_time(&self) -> u64 {
         match self.v2 {

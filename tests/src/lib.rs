@@ -5,48 +5,66 @@
 //! run here says why with [`skip!`].
 
 mod activity;
+mod block_witness;
 mod blocked;
 mod bpf;
+mod builds;
 mod cgroup;
+mod checkpoint_log;
 mod client;
+mod disk_load;
+mod file_calls;
 mod hogs;
 mod lives;
 mod load;
+mod neighbours;
 mod notes;
 mod processes;
 mod profile;
+mod slow_disk;
 mod slow_wal;
 mod standby;
 mod stopped;
 mod support;
 mod traps;
 mod verdict;
+mod wal_disk;
 mod wire;
 mod witness;
+mod writeback;
 
 pub use activity::{Activity, Samples, WITNESS};
+pub use block_witness::{BlockTimes, BpftraceBlocks, Micros};
 pub use blocked::{Edges, blocked, blocked_in};
 pub use bpf::BpfObjects;
 pub use cgroup::Cgroup;
+pub use checkpoint_log::{LoggedCheckpoint, assert_as_logged, log_length, logged_checkpoints};
 pub use client::{patient_client, read_late};
+pub use disk_load::use_disk;
+pub use file_calls::{FileCalls, StraceFiles};
 pub use hogs::{HOG, Hogs};
 pub use lives::{Life, Lives};
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
+pub use neighbours::{Neighbours, READER, WRITER};
 pub use notes::{note, note_hooks};
 pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
+pub use slow_disk::SlowDisk;
 pub use slow_wal::SlowWal;
 pub use standby::Pair;
 pub use stopped::Stopped;
 pub use support::Support;
 pub use traps::{Place, names_functions, places};
 pub use verdict::{assert_first, assert_largest, largest, shares, time_of};
+pub use wal_disk::WalDisk;
 pub use wire::Wire;
 pub use witness::{BpftraceSyncs, StraceSyncs, server_durations, wait_until};
+pub use writeback::{BpftraceFlusher, BpftraceSleeps, Sleeps};
 pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
+pub use xtask::loop_disk::{Aligned, LoopDisk, Stat};
 pub use xtask::servers::{Build, Kind, Server};
 
-pub use pgstrobe::report::model::{Blocking, FsyncBy, Ledger, Query, Report};
+pub use pgstrobe::report::model::{BlockDevice, BlockNoise, Blocking, FsyncBy, Ledger, Query, Report};
 
 /// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
 pub const QUIET: &[&str] = &[

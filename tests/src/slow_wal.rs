@@ -36,6 +36,20 @@ impl SlowWal {
     pub fn limit(&self, writes_a_second: u32) {
         self.limit.limit_writes(&self.disk.number, writes_a_second);
     }
+
+    /// The same by bytes a second.
+    pub fn limit_bytes(&self, bytes_a_second: u64) {
+        self.limit.limit_written(&self.disk.number, bytes_a_second);
+    }
+
+    /// A directory of the server's own on that disk.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let dir = self.disk.dir.join(name);
+        fs::create_dir(&dir).expect("a directory on the disk");
+        let owner = fs::metadata(&self.cluster.data).expect("the data directory");
+        std::os::unix::fs::chown(&dir, Some(owner.uid()), Some(owner.gid())).expect("its owner");
+        dir
+    }
 }
 
 /// A file with a file system in it.

@@ -102,18 +102,23 @@ fn whole(mut file: std::fs::File) -> String {
 
 /// strace on every process of a cluster: which process synced which file, by which call.
 pub struct StraceSyncs {
-    child: Owned,
-    output: PathBuf,
+    strace: Strace,
     data: PathBuf,
 }
 
-impl StraceSyncs {
-    pub fn start(cluster: &Cluster) -> Self {
+/// strace on every process of a cluster and those to come.
+pub(crate) struct Strace {
+    child: Owned,
+    output: PathBuf,
+}
+
+impl Strace {
+    pub(crate) fn start(cluster: &Cluster, calls: &str) -> Self {
         let output = cluster.dir.join("strace.out");
         let mut command = Command::new("strace");
         // -y prints each descriptor with its path as it is at the call; -f follows the backends to come.
         command.args(["-f", "-y", "-q", "-s", "0", "-e"]);
-        command.arg("trace=fsync,fdatasync,sync_file_range,msync,write,pwrite64,pwritev").arg("-o").arg(&output);
+        command.arg(format!("trace={calls}")).arg("-o").arg(&output);
         // A backend whose client has just left would be gone before strace comes to it.
         let client =
             |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|t| t.contains("[local]"));
@@ -127,28 +132,41 @@ impl StraceSyncs {
         for pid in pids {
             wait_until(&format!("strace attaches to {pid}"), || traced(pid) || !alive(pid));
         }
-        Self { child, output, data: cluster.data.clone() }
+        Self { child, output }
+    }
+
+    /// What it wrote.
+    pub(crate) fn stop(mut self) -> String {
+        self.child.signal(libc::SIGINT);
+        self.child.wait(Duration::from_secs(10)).expect("strace ends");
+        std::fs::read_to_string(&self.output).expect("strace's output")
+    }
+}
+
+impl StraceSyncs {
+    pub fn start(cluster: &Cluster) -> Self {
+        let calls = "fsync,fdatasync,sync_file_range,msync,write,pwrite64,pwritev";
+        Self { strace: Strace::start(cluster, calls), data: cluster.data.clone() }
     }
 
     /// Counts by (pid, syscall, file below the data directory). Writes stand under `write`.
-    pub fn stop(mut self) -> BTreeMap<(u32, String, String), u64> {
-        self.child.signal(libc::SIGINT);
-        self.child.wait(Duration::from_secs(10)).expect("strace ends");
-        let text = std::fs::read_to_string(&self.output).expect("strace's output");
+    pub fn stop(self) -> BTreeMap<(u32, String, String), u64> {
+        let Self { strace, data } = self;
+        let text = strace.stop();
         let mut counts = BTreeMap::new();
-        for (pid, call, file) in text.lines().filter_map(|line| self.parse(line)) {
+        for (pid, call, file) in text.lines().filter_map(|line| Self::parse(&data, line)) {
             *counts.entry((pid, call, file)).or_default() += 1;
         }
         counts
     }
 
     /// `4711 fdatasync(5</dir/data/pg_wal/0000>) = 0`; what was interrupted is counted at its beginning only.
-    fn parse(&self, line: &str) -> Option<(u32, String, String)> {
+    fn parse(data: &std::path::Path, line: &str) -> Option<(u32, String, String)> {
         let (pid, rest) = line.split_once(' ')?;
         let (call, rest) = rest.trim_start().split_once('(')?;
         let (_, rest) = rest.split_once('<')?;
         let (path, _) = rest.split_once('>')?;
-        let below = std::path::Path::new(path).strip_prefix(&self.data).ok()?;
+        let below = std::path::Path::new(path).strip_prefix(data).ok()?;
         let call = if call.starts_with("pwrite") { "write" } else { call };
         Some((pid.parse().ok()?, call.to_string(), below.to_string_lossy().into_owned()))
     }

@@ -5,30 +5,13 @@ use std::time::Duration;
 
 use pgstrobe_tests::*;
 
-macro_rules! builds {
-    ($($test:ident: $name:literal;)+) => {$(
-        #[test]
-        fn $test() {
-            let build = Build::named($name).expect("a build");
-            match build.provide() {
-                Ok(server) => blockers(&cluster(server.with(QUIET))),
-                Err(error) => skip!("{}: {error:#}", build.name),
-            }
-        }
-    )+};
-}
+every_build!(check);
 
-builds! {
-    npm_13: "npm-13";
-    npm_14: "npm-14";
-    npm_15: "npm-15";
-    npm_16: "npm-16";
-    npm_17: "npm-17";
-    npm_18: "npm-18";
-    debian_13: "debian-13";
-    debian_15: "debian-15";
-    debian_17: "debian-17";
-    debian_18: "debian-18";
+fn check(build: Build) {
+    match build.provide() {
+        Ok(server) => blockers(&cluster(server.with(QUIET))),
+        Err(error) => skip!("{}: {error:#}", build.name),
+    }
 }
 
 /// A row held by an idle transaction, three that wait for it, and a lock of the table with one queued behind it.

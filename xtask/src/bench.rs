@@ -4,6 +4,8 @@
 //! order, so that a machine that drifts drifts for both. The kernel's own statistics of eBPF run time are the steadier
 //! figure; they are taken in a run of their own, because taking them costs something too.
 
+mod block;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,6 +33,8 @@ enum What {
     Overhead(Runs),
     /// The same with empty programs on the same hooks: what the hooks alone cost
     Floor(Runs),
+    /// Requests a second of a block device with pgstrobe attached against without
+    Block(block::BlockRuns),
 }
 
 #[derive(Args, Clone)]
@@ -62,9 +66,13 @@ struct Runs {
 }
 
 pub fn run(args: &BenchArgs) -> Result<()> {
+    if let What::Block(runs) = &args.what {
+        return block::run(runs);
+    }
     let (runs, extra): (&Runs, &[&str]) = match &args.what {
         What::Overhead(runs) => (runs, &[]),
         What::Floor(runs) => (runs, &["--empty-programs"]),
+        What::Block(_) => unreachable!("taken above"),
     };
     ensure!(runs.pairs > 0 && runs.seconds > 0, "--pairs and --seconds must be above 0");
     ensure_root()?;

@@ -4,6 +4,7 @@
 pub mod children;
 pub mod cluster;
 pub mod ebpf;
+pub mod loop_disk;
 pub mod packages;
 pub mod root;
 pub mod servers;

@@ -151,7 +151,11 @@ fn run_kernel(
 ) -> Result<Outcome> {
     let initrd = dir.join(format!("{}.cpio", kernel.name));
     fs::copy(shared, &initrd)?;
-    fs::OpenOptions::new().append(true).open(&initrd)?.write_all(&image::own(&files.disk_module, filter)?)?;
+    fs::OpenOptions::new().append(true).open(&initrd)?.write_all(&image::own(
+        &files.disk_module,
+        files.loop_module.as_deref(),
+        filter,
+    )?)?;
     let log = dir.join(format!("{}.log", kernel.name));
     eprintln!("vm {}: the serial line goes to {}", kernel.name, log.display());
     let mut last = Duration::ZERO;

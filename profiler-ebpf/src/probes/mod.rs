@@ -1,5 +1,7 @@
 //! One file a probe: its hooks, and nothing else.
+mod block;
 mod entry;
+mod files;
 mod memory;
 mod process;
 mod sampler;
@@ -8,3 +10,4 @@ mod socket;
 mod socket_fexit;
 mod socket_syscall;
 mod sync;
+mod writeback;

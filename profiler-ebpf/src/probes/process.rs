@@ -5,11 +5,13 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use pgstrobe_common::{
+    files::IO_OF_PROCESS,
     record::{
-        Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title,
+        Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, KIND_WAL_WRITTEN, STATEMENT_CUT, STATEMENT_TERMINATED,
+        TITLE_LEN, Title, WalWritten,
     },
     state::{
-        BACKEND_CUT, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
+        BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
         LOST_RING_FULL,
     },
 };
@@ -73,11 +75,14 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
 }
 
 /// The process is about to end, and its memory is still there, which it need not be at `sched_process_exit`. Who served
-/// no client has not said who it is yet.
+/// no client has not said who it is yet, and all have an account of the WAL they wrote.
 #[tracepoint]
 pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
     enter!(HIT_EXIT);
     let Some((pid, b)) = targets::current() else { return 0 };
+    if let Some(usage) = postgres::wal_usage() {
+        emit::record(WalWritten { header: Header { kind: KIND_WAL_WRITTEN, pid, ts_ns: now() }, usage });
+    }
     if b.flags & BACKEND_STARTING == 0 {
         return 0;
     }
@@ -134,6 +139,9 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     }
     ledger::account(b, now);
     emit::flush(b);
+    if b.flags & BACKEND_IO != 0 {
+        emit::io(pid, b, now, 0, IO_OF_PROCESS);
+    }
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
     match RING.reserve::<Exit>(0) {
         Some(mut entry) => {

@@ -5,11 +5,15 @@
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::{
-    record::{Header, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE, Sync},
+    record::{
+        Checkpoint, Header, KIND_CHECKPOINT, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC,
+        SYNC_WRITE, Sync,
+    },
     state::{HIT_SYNC, LOST_FILE_NAME, LOST_RING_FULL},
 };
 
 use crate::{
+    emit,
     globals::{RING, enter, lost, now},
     kernel::{self, File},
     postgres, targets,
@@ -17,6 +21,12 @@ use crate::{
 
 /// `O_DSYNC`, which `O_SYNC` includes (include/uapi/asm-generic/fcntl.h).
 const O_DSYNC: u32 = 0o10000;
+
+/// `STDERR_FILENO`: where the server's log lines leave each process.
+const STDERR: u32 = 2;
+
+/// Each checkpoint ends with a sync of it (`UpdateControlFile`, src/backend/access/transam/xlog.c).
+const CONTROL_FILE: &[u8] = b"pg_control\0";
 
 /// Offset of the arguments, and of the result, in the system-call tracepoints (their `format` files).
 const ARGUMENTS: usize = 16;
@@ -30,7 +40,11 @@ fn first(ctx: &TracePointContext) -> u64 {
 #[inline(always)]
 fn enter(ctx: &TracePointContext, call: u32) -> u32 {
     enter!(HIT_SYNC);
-    let Some((_, b)) = targets::current() else { return 0 };
+    let Some((pid, b)) = targets::current() else { return 0 };
+    if call == SYNC_WRITE && first(ctx) as u32 == STDERR {
+        // With log_checkpoints: its line comes right after the end.
+        checkpoint(pid);
+    }
     let file = if call == SYNC_MSYNC { None } else { kernel::current_file(first(ctx) as u32) };
     if call == SYNC_WRITE && file.is_none_or(|file| file.flags() & O_DSYNC == 0) {
         return 0;
@@ -56,7 +70,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
         return 0;
     };
     // SAFETY: every field is written; unread path parts begin with a zero.
-    unsafe {
+    let ends_checkpoint = unsafe {
         let sync = &mut *entry.as_mut_ptr();
         sync.header = Header { kind: KIND_SYNC, pid, ts_ns: now };
         sync.duration_ns = now - began;
@@ -67,9 +81,21 @@ fn exit(ctx: &TracePointContext) -> u32 {
         if !File(b.sync_file).path(&mut sync.path) && b.sync_call != SYNC_MSYNC {
             lost(LOST_FILE_NAME);
         }
-    }
+        sync.path[0].starts_with(CONTROL_FILE)
+    };
     entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    if ends_checkpoint {
+        checkpoint(pid);
+    }
     0
+}
+
+/// What this process keeps of its checkpoint, if it makes any.
+#[inline(always)]
+fn checkpoint(pid: u32) {
+    if let Some(stats) = postgres::checkpoint() {
+        emit::record(Checkpoint { header: Header { kind: KIND_CHECKPOINT, pid, ts_ns: now() }, stats });
+    }
 }
 
 macro_rules! calls {

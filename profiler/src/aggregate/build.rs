@@ -40,6 +40,7 @@ impl Aggregate {
         report.fsync = self.fsync();
         self.blocking.fill(report, self.major);
         self.fill_pairs(&mut report.blocking);
+        self.fill_pauses(&mut report.storage.writeback.pauses);
         for (reason, n) in &self.folded {
             report.coverage.lost.insert((*reason).into(), *n);
         }
@@ -157,6 +158,7 @@ impl Aggregate {
                     cpu_samples: self.named(&class.samples),
                     worker_processes: query.worker_processes,
                     workers: query.workers.model(self.major),
+                    io: query.io.as_ref().map(|io| io.model()).unwrap_or_default(),
                 }
             })
             .collect()
@@ -199,6 +201,7 @@ impl Aggregate {
                     syscall: syscall_name(key.syscall).into(),
                     file_kind: key.kind.into(),
                     file: key.file.clone(),
+                    relation: None,
                     count: syncs.latency.count(),
                     errors: syncs.errors,
                     latency: syncs.latency.summary(),

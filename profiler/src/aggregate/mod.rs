@@ -5,6 +5,9 @@
 mod batch;
 mod blocking;
 mod build;
+mod checkpoints;
+mod io;
+mod pauses;
 mod queries;
 mod samples;
 mod shares;
@@ -36,11 +39,13 @@ use crate::{
     ledger::Ledger,
     postgres::{
         backend::{Identity, Role},
-        relation,
+        relation::{self, RelationFile},
     },
     report::model::Blocker,
 };
 pub use blocking::{Ended, Sight, Standing, Waits};
+use checkpoints::Checkpoints;
+pub use checkpoints::{MAX_CHECKPOINTS, Phases};
 use queries::{LastClass, Queries};
 use rustc_hash::FxHashMap;
 use shares::Shares;
@@ -75,6 +80,7 @@ pub struct Aggregate {
     slowest: Slowest,
     /// Waits for short locks, by the classes of both sides.
     pairs: wakes::Pairs,
+    pauses: pauses::Pauses,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -87,8 +93,11 @@ pub struct Aggregate {
     /// Statements that were running when the profile began: in the ledger, not in the latency.
     cut: u64,
     syncs: HashMap<SyncKey, Syncs>,
+    /// Files of relations that were synced for the first time since the last tick.
+    new_files: Vec<RelationFile>,
     unfinished: Vec<Open>,
     blocking: blocking::Blocking,
+    checkpoints: Checkpoints,
     /// What did not fit, by reason.
     folded: BTreeMap<&'static str, u64>,
 }
@@ -135,6 +144,8 @@ struct Backend {
     wakes: wakes::Pending,
     /// Its parallel workers that ended.
     workers: Workers,
+    /// What it read and wrote, of a process without a client that has ended.
+    process_io: Option<Box<io::Io>>,
     /// Of a parallel worker: `outside` of earlier intervals.
     outside_before: Ledger,
     /// Its exit.
@@ -182,6 +193,7 @@ impl Aggregate {
             shares: Shares::default(),
             slowest: Slowest::default(),
             pairs: wakes::Pairs::default(),
+            pauses: pauses::Pauses::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -190,9 +202,16 @@ impl Aggregate {
             terminated: 0,
             cut: 0,
             syncs: HashMap::new(),
+            new_files: Vec::new(),
             unfinished: Vec::new(),
             blocking: blocking::Blocking::default(),
-            folded: BTreeMap::from([("backends_folded", 0), ("classes_folded", 0), ("files_folded", 0)]),
+            checkpoints: Checkpoints::default(),
+            folded: BTreeMap::from([
+                ("backends_folded", 0),
+                ("checkpoints_folded", 0),
+                ("classes_folded", 0),
+                ("files_folded", 0),
+            ]),
         }
     }
 
@@ -261,8 +280,13 @@ impl Aggregate {
         const S_IFDIR: u32 = 0o040000;
         let place = relation::classify(&path, &self.data_directory, record.file_mode & S_IFMT == S_IFDIR);
         let pid = record.header.pid;
+        if role == Role::Checkpointer.name() {
+            self.checkpoints.synced(record.header.ts_ns, record.duration_ns, &place.file);
+        }
         let mut key = SyncKey { pid, role, syscall: record.syscall, kind: place.kind, file: place.file };
-        if self.syncs.len() >= MAX_SYNC_FILES && !self.syncs.contains_key(&key) {
+        let known = self.syncs.contains_key(&key);
+        self.new_files.extend(place.detail.filter(|_| !known && self.new_files.len() < MAX_SYNC_FILES));
+        if self.syncs.len() >= MAX_SYNC_FILES && !known {
             *self.folded.entry("files_folded").or_default() += 1;
             key.file = "(other)".into();
             key.pid = 0;
@@ -272,6 +296,11 @@ impl Aggregate {
             syncs.latency.record(record.duration_ns);
             syncs.errors += (record.ret < 0) as u64;
         }
+    }
+
+    /// Files of relations that are new in the table of syncs since the last call.
+    pub fn new_files(&mut self) -> Vec<RelationFile> {
+        std::mem::take(&mut self.new_files)
     }
 
     /// The state of a live backend at the end of the profile, or of an interval. `query` is the text in work.
@@ -341,7 +370,9 @@ impl Aggregate {
         self.syncs.clear();
         self.unfinished.clear();
         self.blocking.next_interval();
+        self.checkpoints.next_interval();
         self.pairs.clear();
+        self.pauses.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.
@@ -424,6 +455,7 @@ impl Backend {
             blocked: None,
             wakes: wakes::Pending::default(),
             workers: Workers::default(),
+            process_io: None,
             outside_before: Ledger::default(),
             ended_ns: 0,
         }
@@ -490,7 +522,7 @@ fn add_blocked(ledger: &mut KernelLedger, event: u32, context: u32, ns: u64) {
 }
 
 /// Names from the file upward, as a path from the root downward.
-fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
+pub(crate) fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
     let mut names: Vec<_> = parts
         .iter()
         .map(|part| {

@@ -6,9 +6,10 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Class, MAX_CLASSES,
+    io::Io,
     texts::{self, Texts},
 };
-use crate::ledger::Ledger;
+use crate::{hist::Histogram, ledger::Ledger};
 
 /// Text and owner of a class.
 pub(super) type ClassKey = (u32, u32);
@@ -21,6 +22,10 @@ pub(super) struct Query {
     pub worker_processes: u64,
     /// Their time from fork to exit.
     pub workers: Ledger,
+    /// What its statements and their workers read and wrote; none without any.
+    pub io: Option<Box<Io>>,
+    /// Of its statements, those during checkpoints.
+    pub during: Option<Box<Histogram>>,
 }
 
 /// Where a class is in the list.

@@ -70,6 +70,9 @@ impl Aggregate {
             self.count += 1;
             query.class.latency.record(wall);
             backend.class.latency.record(wall);
+            if self.checkpoints.statement(finished.start_ns, wall, &short, slept) {
+                self.checkpoints.of_class(query, wall);
+            }
             match slept {
                 Some(ledger) => {
                     self.tail.slept(wall, ledger);
@@ -102,6 +105,7 @@ impl Aggregate {
         if slept.is_some() {
             backend.blocked = None;
             self.claim_wakes(pid, first.start_ns, place.class);
+            self.claim_pauses(pid, first.start_ns, place.class);
         }
     }
 }

@@ -10,7 +10,11 @@
 
 use pgstrobe_common::record::Finished;
 
-use super::{Aggregate, Backend, queries::Query};
+use super::{
+    Aggregate, Backend,
+    io::{self, Io},
+    queries::Query,
+};
 use crate::{ledger::Ledger, postgres::backend::Role};
 
 /// Entries kept apart for one leader; beyond, they are summed: only a statement of very many workers has so many.
@@ -24,6 +28,7 @@ struct Ended {
     ended_ns: u64,
     processes: u64,
     ledger: Ledger,
+    io: Option<Box<Io>>,
 }
 
 impl Workers {
@@ -32,15 +37,16 @@ impl Workers {
         self.0.is_empty()
     }
 
-    fn push(&mut self, ended_ns: u64, ledger: Ledger) {
+    fn push(&mut self, ended_ns: u64, ledger: Ledger, io: Option<Box<Io>>) {
         let full = self.0.len() >= MAX_ENTRIES;
         match self.0.last_mut() {
             Some(last) if full => {
                 last.ended_ns = last.ended_ns.max(ended_ns);
                 last.processes += 1;
                 last.ledger.merge(&ledger);
+                io::merge(&mut last.io, &io);
             }
-            _ => self.0.push(Ended { ended_ns, processes: 1, ledger }),
+            _ => self.0.push(Ended { ended_ns, processes: 1, ledger, io }),
         }
     }
 
@@ -52,6 +58,7 @@ impl Workers {
             if its {
                 query.worker_processes += ended.processes;
                 query.workers.merge(&ended.ledger);
+                io::merge(&mut query.io, &ended.io);
             }
             !its
         });
@@ -76,10 +83,11 @@ impl Aggregate {
         if backend.identity.role != Role::ParallelWorker {
             return;
         }
+        let io = backend.process_io.take();
         let mut ledger = std::mem::take(&mut backend.outside_before);
         ledger.merge(&backend.outside);
         match backend.identity.leader.and_then(|leader| self.live.get_mut(&leader)) {
-            Some(leader) => leader.workers.push(backend.ended_ns, ledger),
+            Some(leader) => leader.workers.push(backend.ended_ns, ledger, io),
             None => self.unclaimed_workers += 1,
         }
     }

@@ -1,24 +1,36 @@
 //! Statements that wait for their data to be read from a disk.
 
+use super::cold_cache;
 use super::rule::{Confidence, Found, Rule};
 use super::time::{
-    caused, cost, duration, in_waits, listed, notable, percent, severity_of, waits, waits_in, worst_statement,
+    Cost, bytes, caused, cost, duration, in_waits, listed, notable, percent, severity_of, waits, waits_in,
+    worst_statement,
 };
-use crate::report::model::{LedgerPart, Report};
+use crate::report::{
+    model::{LedgerPart, Report},
+    text::storage::files::relation_name,
+};
 
 pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, find };
 
 /// Reads of relations; from 18 on a reader may wait for another process that reads for it (AioIoCompletion).
-fn is_read(part: &LedgerPart) -> bool {
+pub fn is_read(part: &LedgerPart) -> bool {
     let relation =
         waits(part, "IO", "DataFileRead") || waits(part, "IO", "AioIoCompletion") || waits_in(part, "IO", "AioIoUring");
     let other_rule = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
     relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
 }
 
-fn find(report: &Report) -> Option<Found> {
+/// Bytes of relations that were read, and that the device was asked for.
+pub fn read_from_device(report: &Report) -> (u64, u64) {
+    let relations = &report.storage.files.relations;
+    relations.iter().fold((0, 0), |sum, one| (sum.0 + one.io.read_bytes, sum.1 + one.io.device_read_bytes))
+}
+
+/// The time of reads, if it is notable, and what tells of it.
+pub fn find_reads(report: &Report) -> Option<(Cost, Vec<String>)> {
     let all = notable(report, is_read)?;
-    let device = cost(report, |part| is_read(part) && caused(part, &["block_read", "io_uring"]));
+    let device = in_device(report);
     let mut evidence = vec![
         in_waits(&all, "read"),
         format!(
@@ -28,7 +40,34 @@ fn find(report: &Report) -> Option<Found> {
         ),
     ];
     evidence.extend(all.each("a read"));
+    let relation = report.storage.files.relations.iter().max_by_key(|one| one.io.device_read_bytes);
+    if let Some(relation) = relation.filter(|one| one.io.device_read_bytes > 0) {
+        let size = relation.size_bytes.map(|size| format!(", it has {}", bytes(size))).unwrap_or_default();
+        evidence.push(format!(
+            "most from {}: {} from the device{size}",
+            relation_name(relation),
+            bytes(relation.io.device_read_bytes)
+        ));
+    }
     evidence.extend(worst_statement(report, is_read));
+    Some((all, evidence))
+}
+
+fn in_device(report: &Report) -> Cost {
+    cost(report, |part| is_read(part) && caused(part, &["block_read", "io_uring"]))
+}
+
+fn find(report: &Report) -> Option<Found> {
+    // A cold cache asks for something else.
+    if cold_cache::speaks(report) {
+        return None;
+    }
+    let (all, mut evidence) = find_reads(report)?;
+    let (read, device_bytes) = read_from_device(report);
+    if device_bytes > 0 {
+        evidence.insert(1, format!("{} of {} read came from the device", bytes(device_bytes), bytes(read)));
+    }
+    let device = in_device(report);
     Some(Found {
         severity: severity_of(all.share),
         confidence: if device.ns * 2 >= all.ns { Confidence::High } else { Confidence::Medium },

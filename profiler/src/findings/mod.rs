@@ -4,8 +4,12 @@
 //! which it cites, and its advice names the setting or the query to look at. A new rule is a file here and a line in
 //! [`RULES`].
 
+mod background_writeback;
 mod block_read;
+mod checkpoint_hurts;
+mod checkpoint_storm;
 mod client_slow;
+mod cold_cache;
 mod connection_churn;
 mod cpu;
 mod cpu_quota;
@@ -14,7 +18,10 @@ mod cpu_starved_by_others;
 mod data_lost;
 mod deadlock;
 mod dirty_throttle;
+mod disk;
+mod file_lock;
 mod fsync_errors;
+mod full_page_writes;
 mod group_commit;
 mod idle_in_transaction;
 mod idle_in_transaction_lock;
@@ -22,13 +29,17 @@ mod lock_waits;
 mod locks;
 mod lwlock_contention;
 mod major_fault;
+mod noisy_neighbour;
 mod parallel_workers;
+mod read_before_write;
 mod reclaim;
 mod relation_lock_queue;
 mod rule;
 mod sleep;
+mod slow_device;
 mod slow_wal_sync;
 mod spill;
+mod stable_pages;
 mod steal;
 mod stuck_statement;
 mod sync_replication;
@@ -49,6 +60,11 @@ pub static RULES: &[Rule] = &[
     deadlock::RULE,
     relation_lock_queue::RULE,
     lock_waits::RULE,
+    checkpoint_storm::RULE,
+    checkpoint_hurts::RULE,
+    full_page_writes::RULE,
+    noisy_neighbour::RULE,
+    slow_device::RULE,
     slow_wal_sync::RULE,
     group_commit::RULE,
     lwlock_contention::RULE,
@@ -58,9 +74,13 @@ pub static RULES: &[Rule] = &[
     cpu_saturation::RULE,
     reclaim::RULE,
     dirty_throttle::RULE,
+    stable_pages::RULE,
     major_fault::RULE,
     spill::RULE,
+    cold_cache::RULE,
     block_read::RULE,
+    read_before_write::RULE,
+    background_writeback::RULE,
     sync_replication::RULE,
     client_slow::RULE,
     sleep::RULE,

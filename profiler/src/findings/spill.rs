@@ -5,7 +5,7 @@
 
 use super::rule::{Confidence, Found, Rule};
 use super::time::{
-    ENOUGH_NS, duration, in_waits, number, of_ledger, percent, severity_of, share, short, waits_in, whole,
+    ENOUGH_NS, bytes, duration, in_waits, number, of_ledger, percent, severity_of, share, short, waits_in, whole,
 };
 use crate::report::model::{LedgerPart, Query, Report};
 
@@ -67,9 +67,24 @@ fn find(report: &Report) -> Option<Found> {
             number(samples)
         ));
     }
+    let temp = report.queries.iter().map(|query| &query.io.temp);
+    let (written, read, size) =
+        temp.fold((0, 0, 0), |sum, io| (sum.0 + io.write_bytes, sum.1 + io.read_bytes, sum.2 + io.extend_bytes));
+    if written > 0 {
+        evidence.push(format!(
+            "{} written to temporary files of {} in all, {} read from them",
+            bytes(written),
+            bytes(size),
+            bytes(read)
+        ));
+    }
     evidence.extend(classes.iter().take(3).map(|(spilt, query)| {
         let each = spilt.ns() / query.calls.max(1);
-        format!("{}, {} a call, in: {}", duration(spilt.ns()), duration(each), short(&query.query))
+        let size = match query.io.temp.extend_bytes / query.calls.max(1) {
+            0 => String::new(),
+            size => format!(" and {} of files", bytes(size)),
+        };
+        format!("{}, {}{size} a call, in: {}", duration(spilt.ns()), duration(each), short(&query.query))
     }));
     Some(Found {
         severity: severity_of(part),
@@ -109,6 +124,15 @@ mod tests {
         assert_eq!(found.evidence[0], "about 400 ms on CPU at the same (40 samples on a CPU showed it)");
         assert_eq!(found.evidence[1], "400 ms, 400 µs a call, in: UPDATE t SET a = $1");
         assert!(found.advice.contains("work_mem"));
+        report.queries[0].io.temp.write_bytes = 30 << 20;
+        report.queries[0].io.temp.read_bytes = 20 << 20;
+        report.queries[0].io.temp.extend_bytes = 10 << 20;
+        let found = find(&RULE, &report).unwrap();
+        assert_eq!(
+            found.evidence[1],
+            "30.0 MiB written to temporary files of 10.0 MiB in all, 20.0 MiB read from them"
+        );
+        assert_eq!(found.evidence[2], "400 ms, 400 µs and 10.2 KiB of files a call, in: UPDATE t SET a = $1");
         report.queries[0].cpu_samples = [("".into(), 99), ("IO:BufFileWrite".into(), 1)].into();
         assert_eq!(find(&RULE, &report), None);
     }

@@ -3,7 +3,7 @@
 //! Those who commit at the same time share one sync: one of them makes it and holds LWLock:WALWrite, the others wait for
 //! that lock. Where the sync itself is slow, their wait is its doing; where it is fast, there are many of them.
 
-use super::time::{caused, cost, waits};
+use super::time::{caused, cost, number, waits};
 use crate::hist::Histogram;
 use crate::report::model::{Hist, LedgerPart, Report};
 
@@ -19,6 +19,25 @@ pub fn is_sync(part: &LedgerPart) -> bool {
 /// Waits for another one's sync.
 pub fn is_queue(part: &LedgerPart) -> bool {
     waits(part, "LWLock", "WALWrite") || waits(part, "LWLock", "WALWriteLock")
+}
+
+/// From this share of the WAL on it is mostly images.
+pub const MOSTLY: f64 = 0.5;
+
+/// Waits for WAL to be written, and for data files to take what must leave memory.
+pub fn is_wal_or_data(part: &LedgerPart) -> bool {
+    let data = ["DataFileWrite", "DataFileExtend", "DataFileFlush", "DataFileSync"];
+    is_sync(part)
+        || is_queue(part)
+        || waits(part, "LWLock", "WALInsert")
+        || data.iter().any(|event| waits(part, "IO", event))
+}
+
+/// Full-page images: their share of the WAL at the most, and their number as words.
+pub fn images(report: &Report) -> Option<(f64, String)> {
+    let written = report.storage.wal.written.as_ref().filter(|written| written.bytes > 0)?;
+    let share = written.full_page_bytes_at_most as f64 / written.bytes as f64;
+    Some((share, format!("{} full-page images", number(written.full_page_images))))
 }
 
 /// The syncs of WAL files of all processes.

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use pgstrobe_common::fields::{Field, KernelFields};
+use pgstrobe_common::fields::{BlockFields, Field, KernelFields};
 
 /// Where the kernel shows its types.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -118,6 +118,11 @@ impl Btf {
         KernelFields::resolve(|field| self.offset(field))
     }
 
+    /// The same for structs of the block layer.
+    pub fn resolve_block(&self) -> BlockFields {
+        BlockFields::resolve(|field| self.offset(field))
+    }
+
     /// Byte offset of a field by the first of its paths that exists.
     pub fn offset(&self, field: &Field) -> Option<u32> {
         let of = self.named(&self.structs, field.of)?;
@@ -157,6 +162,16 @@ impl Btf {
         self.has_typedef(&format!("btf_trace_{name}"))
     }
 
+    /// How many arguments the tracepoint has.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        // `typedef void (*btf_trace_NAME)(void *, ARGUMENTS)` (include/trace/bpf_probe.h).
+        let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
+        let pointer = self.strip(word(&self.data, typedef + 8)?)?;
+        let function = self.strip(word(&self.data, pointer + 8)?)?;
+        let (kind, vlen) = self.info(function)?;
+        (kind == kind::FUNC_PROTO).then(|| vlen.saturating_sub(1))
+    }
+
     /// Whether programs at tracepoints run with preemption on. A program that is interrupted there is left out for every
     /// other task of its CPU until it ends (`prog->active`, kernel/trace/bpf_trace.c).
     ///
@@ -167,10 +182,24 @@ impl Btf {
     }
 
     fn has_typedef(&self, name: &str) -> bool {
-        (1..self.types.len()).any(|id| {
-            let at = self.types[id] as usize;
-            self.info(at).is_some_and(|(kind, _)| kind == kind::TYPEDEF) && self.name(at) == name.as_bytes()
-        })
+        self.find(kind::TYPEDEF, name).is_some()
+    }
+
+    /// Position of a type of a kind that is not indexed.
+    fn find(&self, kind: u32, name: &str) -> Option<usize> {
+        let mut types = self.types[1..].iter().map(|at| *at as usize);
+        types.find(|at| self.info(*at).is_some_and(|(of, _)| of == kind) && self.name(*at) == name.as_bytes())
+    }
+
+    /// Names and values of an enumeration of 32 bits.
+    pub fn enumerators(&self, name: &str) -> Vec<(String, u32)> {
+        let Some(at) = self.find(kind::ENUM, name) else { return Vec::new() };
+        let count = self.info(at).map_or(0, |(_, count)| count);
+        let one = |i: usize| {
+            let at = at + 12 + 8 * i;
+            Some((String::from_utf8_lossy(self.name(at)).into_owned(), word(&self.data, at + 4)?))
+        };
+        (0..count).map_while(one).collect()
     }
 
     /// Offset and type of a member, looking into anonymous members.
@@ -263,6 +292,20 @@ mod tests {
         }
         assert!(btf.has_tracepoint("sched_switch"));
         assert!(!btf.has_tracepoint("no_such_tracepoint"));
+        assert_eq!(btf.tracepoint_arguments("sched_switch").map(|n| (3..=4).contains(&n)), Some(true));
+        assert_eq!(btf.tracepoint_arguments("block_bio_queue").map(|n| (1..=2).contains(&n)), Some(true));
+        assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
         assert!(btf.has_function("vfs_read"));
+        assert_eq!(btf.tracepoint_arguments("sched_process_fork"), Some(2));
+        assert_eq!(btf.tracepoint_arguments("no_such_tracepoint"), None);
+        assert!(btf.enumerators("wb_reason").contains(&("WB_REASON_SYNC".into(), 2)));
+        assert_eq!(btf.tracepoint_arguments("sched_switch").map(|n| n >= 3), Some(true));
+        assert_eq!(btf.tracepoint_arguments("block_rq_complete"), Some(3));
+        let disk = |field: &Field| matches!(field.name, "request_disk" | "queue_disk" | "bio_disk");
+        for field in pgstrobe_common::fields::BLOCK_FIELDS.iter().filter(|field| !disk(field)) {
+            assert!(btf.offset(field).is_some(), "{} ({} {:?})", field.name, field.of, field.paths);
+        }
+        let block = btf.resolve_block();
+        assert!(block.request_disk != pgstrobe_common::fields::ABSENT || block.queue_disk != block.request_disk);
     }
 }

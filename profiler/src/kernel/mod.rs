@@ -2,5 +2,8 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod cgroup_names;
+pub mod device;
 pub mod features;
 pub mod host_cpu;
+pub mod vm;

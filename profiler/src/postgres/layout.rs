@@ -21,6 +21,8 @@ pub struct Layout {
     pub user: UserFields,
     /// Size of `PgBackendStatus`.
     pub status_size: u32,
+    /// Size of `BufferDescPadded`, the stride of the buffer descriptors.
+    pub buffer_size: u32,
     /// Values of `BackendState`.
     pub state_undefined: u32,
     /// 18 and later.

@@ -4,7 +4,10 @@
 pub mod activity;
 pub mod backend;
 pub mod binary;
+pub mod catalog;
+pub mod checkpoint;
 pub mod cluster;
+pub mod control;
 pub mod layout;
 pub mod locks;
 pub mod memory;
@@ -13,3 +16,4 @@ pub mod server;
 pub mod sql;
 mod status_pointer;
 pub mod wait_event;
+pub mod wal_usage;

@@ -22,7 +22,7 @@ pub struct FilePlace {
 }
 
 /// The numbers in the name of a relation's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelationFile {
     /// OID of the tablespace, where the path shows it: 1664 for `global`, 1663 for `base`, absent behind a tablespace's
     /// link (src/include/catalog/pg_tablespace.dat).

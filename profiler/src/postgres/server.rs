@@ -165,14 +165,10 @@ impl Server {
         /// `ComputeQueryIdType` (src/include/nodes/queryjumble.h, utils/queryjumble.h before 16).
         const OFF: u32 = 0;
         const AUTO: u32 = 2;
-        let variable = |name| {
-            let base = self.binary.load_base(self.cluster.postmaster_pid)?;
-            self.read_u32(base + self.binary.symbol(name)?.address)
-        };
-        match variable("compute_query_id") {
+        match self.variable("compute_query_id") {
             Some(OFF) => false,
             // `query_id_enabled`: an extension such as pg_stat_statements asked for ids.
-            Some(AUTO) => variable("query_id_enabled").is_none_or(|value| value & 0xff != 0),
+            Some(AUTO) => self.variable("query_id_enabled").is_none_or(|value| value & 0xff != 0),
             _ => true,
         }
     }
@@ -185,6 +181,17 @@ impl Server {
     /// `track_activities`: whether the server shows what its backends do.
     pub fn tracks_activities(&self) -> bool {
         self.read_u32(self.symbols.track_activities).is_none_or(|value| value & 0xff != 0)
+    }
+
+    /// Where a variable of the server is in every process of it.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        let base = self.binary.load_base(self.cluster.postmaster_pid)?;
+        Some(base + self.binary.symbol(name)?.address)
+    }
+
+    /// A setting that the server keeps in an exported variable of 32 bits, as the postmaster has it.
+    pub fn variable(&self, name: &str) -> Option<u32> {
+        self.read_u32(self.address(name)?)
     }
 
     fn read_u32(&self, address: u64) -> Option<u32> {

@@ -1,7 +1,9 @@
 //! The registry of probes. A probe is data: the `--help`, `pgstrobe probes`, the README's table and the attach loop all
 //! derive from [`PROBES`].
 
+mod block;
 mod blockers;
+mod files;
 mod fsync;
 mod ledger;
 mod lifecycle;
@@ -9,6 +11,7 @@ mod memory;
 mod statement;
 mod statement_entry;
 mod text;
+mod writeback;
 
 use pgstrobe_common::state::{HIT_ENTRY, HIT_KINDS};
 use serde::Serialize;
@@ -72,6 +75,7 @@ pub struct Hook {
 
 /// Where a program is attached.
 pub enum Point {
+    /// The first of these tracepoints that exists, with `|` between them: some were renamed.
     TpBtf(&'static str),
     /// A second program of a tracepoint, only where the kernel leaves out runs of the first ([`Btf::preempts_tracepoints`]).
     TpBtfAgain(&'static str),
@@ -108,6 +112,9 @@ pub static PROBES: &[&Probe] = &[
     &fsync::PROBE,
     &blockers::PROBE,
     &memory::PROBE,
+    &files::PROBE,
+    &writeback::PROBE,
+    &block::PROBE,
 ];
 
 const _: () = assert!(HIT_ENTRY < HIT_KINDS);

@@ -1,5 +1,9 @@
 //! Sample reports for tests and for looking at the formats: a busy server with troubles, and an idle one.
 
+mod block;
+mod wal;
+mod writeback;
+
 use super::model::*;
 use crate::hist::Histogram;
 
@@ -252,6 +256,65 @@ fn slowest() -> Vec<Slow> {
     ]
 }
 
+fn files() -> Files {
+    let by = |role: &str, kind: &str, file: &str, io| FileBy {
+        role: role.into(),
+        file_kind: kind.into(),
+        file: file.into(),
+        io,
+    };
+    let orders = FileIo {
+        reads: 31_000,
+        read_bytes: 254_000_000,
+        read_ns: 2_900_000_000,
+        device_reads: 11_000,
+        device_read_ns: 2_820_000_000,
+        device_read_bytes: 180_000_000,
+        writes: 12,
+        write_bytes: 98_304,
+        write_ns: 140_000,
+        extends: 12,
+        extend_ns: 140_000,
+        extend_bytes: 98_304,
+        ..FileIo::default()
+    };
+    let wal = FileIo { writes: 9_100, write_bytes: 75_000_000, write_ns: 96_000_000, ..FileIo::default() };
+    let temp = FileIo {
+        reads: 4_100,
+        read_bytes: 33_600_000,
+        read_ns: 9_100_000,
+        writes: 4_100,
+        write_bytes: 33_600_000,
+        write_ns: 21_000_000,
+        extends: 4_100,
+        extend_ns: 21_000_000,
+        extend_bytes: 33_600_000,
+        ..FileIo::default()
+    };
+    let checkpoint = FileIo { writes: 2_200, write_bytes: 18_022_400, write_ns: 61_000_000, ..FileIo::default() };
+    let mut all = orders;
+    all.add(&checkpoint);
+    Files {
+        by: vec![
+            by("client backend", "relation", "base/16384/16397.1", orders),
+            by("client backend", "wal", "pg_wal/000000010000000000000042", wal),
+            by("checkpointer", "relation", "base/16384/16397.1", checkpoint),
+            by("client backend", "temp", "(all)", temp),
+        ],
+        relations: vec![RelationIo {
+            database: Some(16_384),
+            tablespace: Some(1663),
+            relfilenode: 16_397,
+            fork: "main".into(),
+            name: Some("public.orders".into()),
+            size_bytes: Some(1_400_000_000),
+            io: all,
+            ..RelationIo::default()
+        }],
+        io_uring: false,
+    }
+}
+
 fn startup(ns: u64) -> Ledger {
     ledger(vec![
         part("cpu", "", None, ns / 10 * 6, 2),
@@ -443,10 +506,12 @@ pub fn busy() -> Report {
         syscall: syscall.into(),
         file_kind: kind.into(),
         file: file.into(),
+        relation: (kind == "relation").then(|| "public.pgbench_accounts".into()),
         count,
         errors: 0,
         latency: latency(count, median, 0.5),
     };
+    report.storage.block = block::block();
     report.fsync = Fsync {
         latency: latency(11_290, 980_000.0, 0.5),
         errors: 0,
@@ -458,6 +523,21 @@ pub fn busy() -> Report {
             by(823, "walwriter", "fdatasync", "wal", "pg_wal/000000010000000000000042", 25, 1_000_000.0),
         ],
     };
+    report.storage.files = files();
+    report.queries[0].io.wal = ClassIo { writes: 9_000, write_bytes: 74_000_000, ..ClassIo::default() };
+    let joins = &mut report.queries[2].io;
+    joins.relation =
+        ClassIo { reads: 31_000, read_bytes: 254_000_000, device_read_bytes: 180_000_000, ..ClassIo::default() };
+    joins.temp = ClassIo {
+        reads: 4_100,
+        read_bytes: 33_600_000,
+        writes: 4_100,
+        write_bytes: 33_600_000,
+        extend_bytes: 33_600_000,
+        ..ClassIo::default()
+    };
+    report.storage.wal = wal::sample();
+    report.storage.writeback = writeback::busy();
     report.coverage = coverage(280_000, 51_000_000, count);
     report.findings = crate::findings::evaluate(&report);
     report

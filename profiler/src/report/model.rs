@@ -359,6 +359,9 @@ pub struct Query {
     /// As in [`Role`], of its backends and workers.
     #[serde(default)]
     pub cpu_samples: std::collections::BTreeMap<String, u64>,
+    /// What its statements and their parallel workers read and wrote, by class of file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub io: StatementIo,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -393,6 +396,9 @@ pub struct FsyncBy {
     pub file_kind: String,
     /// Below the data directory where it lies there, else as far as it is known.
     pub file: String,
+    /// The relation that the file is or was one of, such as `public.orders`; none where it is not known or none.
+    #[serde(default)]
+    pub relation: Option<String>,
     pub count: u64,
     pub errors: u64,
     pub latency: Hist,

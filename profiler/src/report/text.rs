@@ -14,7 +14,7 @@ pub mod histogram;
 pub(crate) mod parts;
 mod slow;
 mod statements;
-mod storage;
+pub(crate) mod storage;
 mod summary;
 mod table;
 

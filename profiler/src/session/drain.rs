@@ -1,9 +1,13 @@
 //! From bytes of the ring buffer to the aggregate.
 
-use pgstrobe_common::record::{
-    BATCH_LEN, Batch, Exit, Finished, Fork, Header, KIND_BATCH, KIND_EXIT, KIND_FORK, KIND_READY, KIND_STATEMENT,
-    KIND_SYNC, KIND_TEXT, KIND_TITLE, KIND_WAKE, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text,
-    Title, Wake,
+use pgstrobe_common::{
+    files::{File, StatementIo, Truncated},
+    record::{
+        BATCH_LEN, Batch, Checkpoint, Exit, Finished, Fork, Header, KIND_BATCH, KIND_CHECKPOINT, KIND_EXIT, KIND_FILE,
+        KIND_FORK, KIND_PAUSE, KIND_READY, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_SYNC, KIND_TEXT, KIND_TITLE,
+        KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID,
+        Text, Title, Wake, WalWritten,
+    },
 };
 
 use super::Session;
@@ -34,6 +38,7 @@ macro_rules! plain {
 }
 
 plain!(Header, Statement, BatchHead, Finished, Fork, Ready, Title, Exit, Text, Sync, Wake);
+plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause);
 
 /// A [`Batch`] up to its statements.
 #[repr(C)]
@@ -85,6 +90,9 @@ impl Session {
                     let role = known.filter(|role| *role != Role::Unknown).or(self.server.role(sync.backend_type));
                     self.aggregate.sync(&sync, role.unwrap_or(Role::Unknown).name());
                 }
+                KIND_FILE => self.storage.file(&record(bytes), &self.server),
+                KIND_TRUNCATED => self.storage.truncated(&record(bytes), &self.server),
+                KIND_STATEMENT_IO => self.aggregate.io(&record(bytes)),
                 KIND_TEXT => {
                     let text: Text = record(bytes);
                     let body = bytes.get(size_of::<Text>()..).unwrap_or_default();
@@ -122,12 +130,25 @@ impl Session {
                     {
                         self.aggregate.identify(pid, Identity::of(role));
                     }
+                    self.storage.wal.exits(pid, exit.status, &self.aggregate);
                     self.aggregate.ends(pid, exit.header.ts_ns);
                     self.aggregate.exit(&exit);
                 }
                 KIND_WAKE => {
                     let wake: Wake = record(bytes);
                     self.aggregate.wake(&wake);
+                }
+                KIND_CHECKPOINT => {
+                    let checkpoint: Checkpoint = record(bytes);
+                    self.storage.wal.checkpointed(&checkpoint, &self.server, &mut self.aggregate);
+                }
+                KIND_WAL_WRITTEN => {
+                    let written: WalWritten = record(bytes);
+                    self.storage.wal.ends(written.header.pid, &written.usage);
+                }
+                KIND_PAUSE => {
+                    let pause: Pause = record(bytes);
+                    self.aggregate.pause(&pause);
                 }
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
             }

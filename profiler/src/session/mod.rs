@@ -4,6 +4,7 @@ mod backends;
 mod coverage;
 mod drain;
 mod host;
+mod names;
 mod restart;
 mod storage;
 mod waits;
@@ -42,9 +43,11 @@ use crate::{
         cgroup,
         features::{self, Host, monotonic_ns},
         host_cpu::HostCpu,
+        vm,
     },
     postgres::{
         backend::{Identity, Role},
+        catalog::Catalog,
         cluster::{self, Cluster},
         server::Server,
     },
@@ -65,6 +68,7 @@ pub struct Session {
     backends: Backends,
     waits: waits::Sampler,
     storage: storage::Storage,
+    names: names::Names,
     target: Array<MapData, Target>,
     server: Server,
     host: Host,
@@ -134,6 +138,8 @@ impl Session {
         tracing::debug!("kernel types read");
         let server = Server::open(cluster)?;
         tracing::debug!("server opened");
+        // A large catalog takes its time, in which nothing is drained.
+        let names = names::Names::new(Catalog::open(&server, config.dsn.as_ref()));
         let mut settings = Settings { kernel: btf.resolve(), ..Settings::UNRESOLVED };
         let kernel = &settings.kernel;
         for (name, offset) in [
@@ -150,6 +156,11 @@ impl Session {
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
         settings.in_iowait = btf.bit_of("task_struct", "in_iowait").unwrap_or(0);
         settings.twice = btf.preempts_tracepoints() as u32;
+        settings.bio_second = (btf.tracepoint_arguments("block_bio_queue") == Some(2)) as u32;
+        settings.dirty_arguments = vm::dirty_arguments(&btf);
+        settings.block = btf.resolve_block();
+        settings.block_queue_before_bio = (btf.tracepoint_arguments("block_getrq") == Some(3)) as u32;
+        settings.block_queue_first = (btf.tracepoint_arguments("block_rq_insert") == Some(2)) as u32;
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
         settings.empty = config.empty_programs as u32;
         server.settings(&mut settings);
@@ -193,7 +204,7 @@ impl Session {
             attached.push(result);
         }
 
-        let storage = storage::Storage::open(&mut ebpf, &server)?;
+        let storage = storage::Storage::open(&mut ebpf, &server, &btf)?;
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
         let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
@@ -205,6 +216,7 @@ impl Session {
             backends,
             waits: waits::Sampler::default(),
             storage,
+            names,
             target,
             server,
             host: Host::look(),
@@ -298,11 +310,13 @@ impl Session {
     /// What is to be done regularly: drain, look after the postmaster, learn names, see who waits for whom, sample the
     /// cost.
     pub fn tick(&mut self) {
+        self.storage.wal.look(&self.server, &mut self.aggregate);
         self.drain();
         self.follow_postmaster();
         self.identify_new();
         self.sample_waits();
         self.storage.tick(&self.server);
+        self.learn_names();
         self.sample_cost();
         self.follow_quota();
     }
@@ -404,6 +418,7 @@ impl Session {
         if self.timing.is_some() && (last || !self.config.bpf_stats) {
             self.close_window();
         }
+        self.storage.wal.look(&self.server, &mut self.aggregate);
         self.drain();
         self.identify_new();
         self.sample_waits();
@@ -442,6 +457,8 @@ impl Session {
         };
         self.aggregate.fill(&mut report);
         self.storage.fill(&mut report, &self.server);
+        self.fill_names(&mut report);
+        self.storage.wal.fill(&mut report, &self.server, &mut self.aggregate);
         self.fill_coverage(&mut report);
         report.findings = findings::evaluate(&report);
         if !last {

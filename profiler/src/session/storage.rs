@@ -2,45 +2,63 @@
 
 mod block;
 mod files;
+mod tablespaces;
 mod wal;
 mod writeback;
 
 use anyhow::Result;
 use aya::Ebpf;
+use pgstrobe_common::files::{File, Truncated};
 
-use crate::{postgres::server::Server, report::model::Report};
+use crate::{
+    kernel::btf::Btf,
+    postgres::{relation::RelationFile, server::Server},
+    report::model::Report,
+};
 
 pub struct Storage {
     block: block::Block,
     files: files::Files,
-    wal: wal::Wal,
+    pub(super) wal: wal::Wal,
     writeback: writeback::Writeback,
 }
 
 impl Storage {
     /// Takes its maps; the programs are attached already.
-    pub fn open(ebpf: &mut Ebpf, server: &Server) -> Result<Self> {
+    pub fn open(ebpf: &mut Ebpf, server: &Server, btf: &Btf) -> Result<Self> {
         Ok(Self {
             block: block::Block::open(ebpf, server)?,
             files: files::Files::open(ebpf, server)?,
             wal: wal::Wal::open(ebpf, server)?,
-            writeback: writeback::Writeback::open(ebpf, server)?,
+            writeback: writeback::Writeback::open(ebpf, btf)?,
         })
+    }
+
+    /// A file was met for the first time.
+    pub fn file(&mut self, record: &File, server: &Server) {
+        self.files.seen(record, server);
+    }
+
+    pub fn truncated(&mut self, record: &Truncated, server: &Server) {
+        self.files.truncated(record, server);
     }
 
     /// Regularly, with every drain of the ring buffer.
     pub fn tick(&mut self, server: &Server) {
         self.block.tick(server);
         self.files.tick(server);
-        self.wal.tick(server);
-        self.writeback.tick(server);
+        self.writeback.tick();
+    }
+
+    /// Files of relations that were met for the first time since this was last asked.
+    pub fn new_files(&mut self) -> Vec<RelationFile> {
+        self.files.new_files()
     }
 
     /// Fills the report of the interval that ends now, and begins the next one.
     pub fn fill(&mut self, report: &mut Report, server: &Server) {
         self.block.fill(report, server);
         self.files.fill(report, server);
-        self.wal.fill(report, server);
         self.writeback.fill(report, server);
     }
 }

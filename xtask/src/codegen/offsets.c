@@ -4,9 +4,17 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "executor/instrument.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #if PG_VERSION_NUM >= 140000

@@ -37,6 +37,9 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("backend_type_walsender", "BackendType", "B_WAL_SENDER"),
 ];
 
+/// Sizes, with the type they are of.
+const SIZES: &[(&str, &str)] = &[("status_size", "PgBackendStatus"), ("buffer_size", "BufferDescPadded")];
+
 /// The values above that are new: absent before the version that brought them.
 const OPTIONAL: [&str; 1] = ["state_starting"];
 
@@ -61,7 +64,7 @@ fn items() -> Vec<Item> {
             ways: field.paths.iter().map(|path| Way::Offset { of: field.of, path }).collect(),
         })
         .collect();
-    items.push(Item { name: "status_size", ways: vec![Way::Size { of: "PgBackendStatus" }] });
+    items.extend(SIZES.iter().map(|&(name, of)| Item { name, ways: vec![Way::Size { of }] }));
     items.extend(VALUES.iter().map(|&(name, of, value)| Item { name, ways: vec![Way::Value { of, name: value }] }));
     items
 }
@@ -120,7 +123,7 @@ pub fn generate(versions: &[Version]) -> Result<String> {
             }
             text.push_str("    },\n");
         }
-        for name in std::iter::once("status_size").chain(VALUES.iter().map(|&(name, ..)| name)) {
+        for name in SIZES.iter().map(|&(name, _)| name).chain(VALUES.iter().map(|&(name, ..)| name)) {
             let value = values.get(name);
             match OPTIONAL.contains(&name) {
                 true => writeln!(text, "    {name}: {value:?},")?,

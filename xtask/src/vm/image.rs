@@ -70,10 +70,13 @@ pub fn write_shared(to: &Path, pgstrobe: &Path, tests: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The archive of one kernel: its module, and what the tests are told.
-pub fn own(disk_module: &[u8], filter: Option<&str>) -> Result<Vec<u8>> {
+/// The archive of one kernel: its modules, and what the tests are told.
+pub fn own(disk_module: &[u8], loop_module: Option<&[u8]>, filter: Option<&str>) -> Result<Vec<u8>> {
     let mut archive = Archive::new(Vec::new());
     archive.file("modules/brd.ko", 0o644, 0, disk_module)?;
+    if let Some(module) = loop_module {
+        archive.file("modules/loop.ko", 0o644, 0, module)?;
+    }
     let environment = format!(
         "export PGSTROBE_BIN=/bin/pgstrobe {}=/template\nTEST_FILTER='{}'\n",
         cluster::TEMPLATE,

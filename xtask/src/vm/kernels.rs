@@ -31,6 +31,8 @@ pub struct Files {
     pub image: PathBuf,
     /// The driver of disks in memory, decompressed.
     pub disk_module: Vec<u8>,
+    /// That of loop devices, where it is a module.
+    pub loop_module: Option<Vec<u8>>,
 }
 
 impl Kernel {
@@ -42,15 +44,9 @@ impl Kernel {
         let find = |name: &str| dirs.iter().find_map(|dir| find(dir, name, 8));
         let image = find("vmlinuz").with_context(|| format!("no kernel in {dirs:?}"))?;
         let module = find("brd.ko").with_context(|| format!("no brd.ko in {dirs:?}"))?;
-        let disk_module = match module.extension().is_some_and(|suffix| suffix == "xz") {
-            true => {
-                let output = Command::new("xz").arg("-dc").arg(&module).output().context("running `xz`")?;
-                anyhow::ensure!(output.status.success(), "xz: {}", String::from_utf8_lossy(&output.stderr));
-                output.stdout
-            }
-            false => fs::read(&module)?,
-        };
-        Ok(Files { image, disk_module })
+        let disk_module = decompressed(&module)?;
+        let loop_module = find("loop.ko").map(|module| decompressed(&module)).transpose()?;
+        Ok(Files { image, disk_module, loop_module })
     }
 
     /// The suite's current kernel, whose packages have another name with every version.
@@ -68,6 +64,15 @@ impl Kernel {
         let fetch = |name: String| packages::fetch(&Pin { name: Box::leak(name.into_boxed_str()), ..self.pins[0] });
         names.into_iter().map(fetch).collect()
     }
+}
+
+fn decompressed(module: &Path) -> Result<Vec<u8>> {
+    if module.extension().is_none_or(|suffix| suffix != "xz") {
+        return Ok(fs::read(module)?);
+    }
+    let output = Command::new("xz").arg("-dc").arg(module).output().context("running `xz`")?;
+    anyhow::ensure!(output.status.success(), "xz: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
 }
 
 /// The first file whose name begins with `prefix`.

@@ -116,6 +116,7 @@ pub(super) fn files(report: &Report, page: &mut Page) {
         .name("SYSCALL", 6)
         .name("KIND", 7)
         .path("FILE", 0)
+        .main_text("RELATION")
         .number("COUNT", 0)
         .number("FAILED", 0)
         .number("P50", 4)
@@ -130,6 +131,7 @@ pub(super) fn files(report: &Report, page: &mut Page) {
             one.syscall.clone(),
             one.file_kind.clone(),
             one.file.clone(),
+            one.relation.clone().unwrap_or_default(),
             count(one.count),
             count(one.errors),
             duration(one.latency.p50),

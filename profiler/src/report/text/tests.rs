@@ -105,11 +105,34 @@ fn every_section_is_there() {
         "of it on CPU 60.0 %, Client:ClientRead 30.0 %, waiting for a CPU 10.0 %",
         "slowest: pid 2390, 3.40 ms",
         "SYNCS BY ROLE",
+        "READS AND WRITES OF FILES",
+        "relation client backend 242 MiB 172 MiB 2.90 s 96.0 KiB",
+        "RELATIONS READ AND WRITTEN",
+        "public.orders 1.30 GiB 242 MiB 172 MiB 2.90 s 17.3 MiB",
+        "STATEMENTS BY WHAT THEY READ AND WROTE",
+        "242 MiB 172 MiB 32.0 MiB SELECT o.id",
+        "WAL WRITTEN: 52.0 MiB, 5.20 MiB a second",
+        "3,900 full-page images (at most 58.6 % of it)",
+        "21,000 transactions that wrote: 1.86 a sync",
+        "1.20 s requested 2.30 s 610 ms 2.93 s",
+        "slowest syncs: base/16384/16397.1 427 ms (begun at 1.20 s)",
+        "STATEMENTS DURING CHECKPOINTS AND OUTSIDE",
     ] {
         assert!(text.contains(needed), "{needed} in {text}");
     }
     let idle = render(&fixture::idle(), &TextOptions::default());
-    for heading in ["SLOWEST", "WAITED FOR", "IDLE IN", "FINDINGS", "CONNECTIONS", "SYNCS"] {
+    for heading in [
+        "SLOWEST",
+        "WAITED FOR",
+        "IDLE IN",
+        "FINDINGS",
+        "CONNECTIONS",
+        "SYNCS",
+        "FILES",
+        "RELATIONS",
+        "WAL",
+        "CHECKPOINTS",
+    ] {
         assert!(!idle.contains(heading), "{heading} in {idle}");
     }
 }
@@ -170,6 +193,8 @@ fn names_cannot_reach_the_terminal() {
     report.blocking[1].blocker.query = Some(evil.into());
     report.blocking[1].chain = vec![evil.into()];
     report.slowest[0].query = evil.into();
+    report.storage.wal.overlay.as_mut().unwrap().victims[0].query = evil.into();
+    report.storage.wal.checkpoints[0].slowest_files[0].file = evil.into();
     report.host.cpu.others[0].name = evil.into();
     for width in [20, 80, 300] {
         let text = text(&report, width);

@@ -1,18 +1,108 @@
 //! The block layer: requests by device, cgroup and role, and who delays whom.
 
-use anyhow::Result;
-use aya::Ebpf;
+mod build;
+mod devices;
+mod sum;
 
-use crate::{postgres::server::Server, report::model::Report};
+use std::collections::HashMap;
 
-pub struct Block;
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap as BpfMap, MapData},
+};
+use pgstrobe_common::block::{BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_CLUSTER, OWNER_FOLDED};
+
+use crate::{
+    kernel::cgroup_names::{Group, Hierarchy, Names},
+    postgres::server::Server,
+    report::model::Report,
+};
+use devices::Devices;
+use sum::Sum;
+
+/// Ticks between two looks at cgroups and devices: a second.
+const LOOK: u64 = 10;
+
+pub struct Block {
+    rows: BpfMap<MapData, BlockKey, BlockRow>,
+    cluster: Array<MapData, u64>,
+    /// Up to the last report.
+    before: HashMap<BlockKey, Box<BlockRow>>,
+    names: Names,
+    devices: Devices,
+    /// Cgroup of the cluster.
+    group: Group,
+    ticks: u64,
+}
 
 impl Block {
-    pub fn open(_ebpf: &mut Ebpf, _server: &Server) -> Result<Self> {
-        Ok(Self)
+    pub fn open(ebpf: &mut Ebpf, server: &Server) -> Result<Self> {
+        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let mut this = Self {
+            rows: BpfMap::try_from(map("BLOCKS")?)?,
+            cluster: Array::try_from(map("BLOCK_CGROUP")?)?,
+            before: HashMap::new(),
+            names: Names::open(),
+            devices: Devices::open(),
+            group: Group::default(),
+            ticks: 0,
+        };
+        // Rows for what finds no room: they must be there before there is none.
+        for device in this.devices.numbers() {
+            for (op, cluster) in (0..OPS).flat_map(|op| [(op, 0), (op, OWNER_CLUSTER)]) {
+                let key = BlockKey { cgroup: 0, device, pid: 0, op, owner: OWNER_FOLDED | cluster };
+                this.rows.insert(key, BlockRow::EMPTY, 0).context("the map of block requests")?;
+            }
+        }
+        this.look(server);
+        Ok(this)
     }
 
-    pub fn tick(&mut self, _server: &Server) {}
+    pub fn tick(&mut self, server: &Server) {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(LOOK) {
+            self.look(server);
+        }
+    }
 
-    pub fn fill(&mut self, _report: &mut Report, _server: &Server) {}
+    /// Learns what may be gone by the time of the report.
+    fn look(&mut self, server: &Server) {
+        let (group, own) = self.names.of_process(server.cluster.postmaster_pid);
+        self.group = group;
+        let _ = self.cluster.set(0, own.unwrap_or(0), 0);
+        let keys: Vec<BlockKey> = self.rows.keys().flatten().collect();
+        self.devices.learn(keys.iter().map(|key| key.device));
+        if keys.iter().any(|key| key.cgroup != 0 && !self.names.knows(hierarchy(key.cgroup), id(key.cgroup))) {
+            self.names.refresh();
+        }
+    }
+
+    pub fn fill(&mut self, report: &mut Report, server: &Server) {
+        self.look(server);
+        let mut sums = Vec::new();
+        for (key, row) in self.rows.iter().flatten() {
+            let before = self.before.get(&key);
+            let sum = Sum::of(&row, before.map(|row| &**row));
+            if sum.is_empty() {
+                continue;
+            }
+            sums.push((key, sum));
+            self.before.insert(key, Box::new(row));
+        }
+        let roles: HashMap<u32, &str> =
+            report.backends.iter().map(|backend| (backend.pid, backend.role.as_str())).collect();
+        let group = |number: u64| self.names.get(hierarchy(number), id(number)).map(|group| group.name.clone());
+        let view = build::View { devices: &self.devices, roles: &roles, group: &group, own: &self.group.name };
+        report.storage.block = view.block(sums, report.duration_ns);
+        self.devices.begin();
+    }
+}
+
+fn hierarchy(cgroup: u64) -> Hierarchy {
+    if cgroup & CGROUP_OF_BIO != 0 { Hierarchy::Block } else { Hierarchy::Unified }
+}
+
+fn id(cgroup: u64) -> u64 {
+    cgroup & !CGROUP_OF_BIO
 }

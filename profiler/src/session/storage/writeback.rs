@@ -1,18 +1,256 @@
-//! Writeback, and what makes a backend wait for it.
+//! Writeback: what the flusher wrote, how much was dirty meanwhile, and the settings that decide both.
 
-use anyhow::Result;
-use aya::Ebpf;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
-use crate::{postgres::server::Server, report::model::Report};
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{HashMap as KernelMap, MapData},
+};
+use pgstrobe_common::writeback::{WritebackKey, WritebackSum};
 
-pub struct Writeback;
+use crate::{
+    kernel::{
+        btf::Btf,
+        device,
+        vm::{self, Dirty},
+    },
+    postgres::server::Server,
+    report::model::{self, Report, WritebackSlice},
+};
+
+/// How often the kernel's counters are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// Length of a slice of the timeline, at first.
+const SLICE: Duration = Duration::from_secs(1);
+/// Slices kept; with more, two become one.
+const MOST_SLICES: usize = 120;
+/// Size of a block of the server, in which `*_flush_after` count (`BLCKSZ`, all but self-made builds have 8 kB).
+const BLOCK: u64 = 8192;
+
+pub struct Writeback {
+    written: KernelMap<MapData, WritebackKey, WritebackSum>,
+    reasons: Vec<String>,
+    /// What earlier reports hold.
+    reported: HashMap<WritebackKey, WritebackSum>,
+    /// Up to the last look.
+    flushed: Vec<u64>,
+    last: Dirty,
+    last_look: Instant,
+    began: Instant,
+    began_written: u64,
+    slices: Vec<Slice>,
+    slice: Duration,
+}
+
+/// A stretch of time; all but its times in pages.
+#[derive(Clone, Default)]
+struct Slice {
+    from: Duration,
+    to: Duration,
+    written: u64,
+    /// By reason.
+    flushed: Vec<u64>,
+    dirty: u64,
+    writeback: u64,
+}
+
+impl Slice {
+    fn add(&mut self, other: &Self) {
+        self.to = other.to;
+        self.written += other.written;
+        self.flushed.resize(self.flushed.len().max(other.flushed.len()), 0);
+        self.flushed.iter_mut().zip(&other.flushed).for_each(|(sum, pages)| *sum += pages);
+        self.dirty = self.dirty.max(other.dirty);
+        self.writeback = self.writeback.max(other.writeback);
+    }
+}
+
+/// Adds a look to the timeline, at the resolution it has by now.
+fn enter(slices: &mut Vec<Slice>, length: &mut Duration, look: Slice) {
+    match slices.last_mut() {
+        Some(last) if last.to - last.from + LOOK / 2 < *length => last.add(&look),
+        _ => slices.push(look),
+    }
+    if slices.len() > MOST_SLICES {
+        *length *= 2;
+        let pairs = slices.chunks(2).map(|pair| {
+            let mut one = pair[0].clone();
+            pair[1..].iter().for_each(|other| one.add(other));
+            one
+        });
+        *slices = pairs.collect();
+    }
+}
 
 impl Writeback {
-    pub fn open(_ebpf: &mut Ebpf, _server: &Server) -> Result<Self> {
-        Ok(Self)
+    pub fn open(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self> {
+        let written = KernelMap::try_from(ebpf.take_map("WRITTEN").context("no map WRITTEN")?)?;
+        let last = Dirty::now();
+        let mut this = Self {
+            written,
+            reasons: vm::reasons(btf),
+            reported: HashMap::new(),
+            flushed: Vec::new(),
+            last,
+            last_look: Instant::now(),
+            began: Instant::now(),
+            began_written: last.written,
+            slices: Vec::new(),
+            slice: SLICE,
+        };
+        // What was written while the other probes were attached is none of the profile.
+        this.reported = this.sums();
+        this.flushed = this.by_reason(&this.reported);
+        Ok(this)
     }
 
-    pub fn tick(&mut self, _server: &Server) {}
+    fn sums(&self) -> HashMap<WritebackKey, WritebackSum> {
+        self.written.iter().flatten().collect()
+    }
 
-    pub fn fill(&mut self, _report: &mut Report, _server: &Server) {}
+    fn by_reason(&self, sums: &HashMap<WritebackKey, WritebackSum>) -> Vec<u64> {
+        let mut flushed = vec![0; self.reasons.len() + 1];
+        for (key, sum) in sums {
+            // The last is for reasons without a name.
+            flushed[(key.reason as usize).min(self.reasons.len())] += sum.pages;
+        }
+        flushed
+    }
+
+    fn reason(&self, number: usize) -> String {
+        self.reasons.get(number).cloned().unwrap_or_else(|| "unknown".into())
+    }
+
+    pub fn tick(&mut self) {
+        if self.last_look.elapsed() >= LOOK {
+            self.look(&self.sums());
+        }
+    }
+
+    fn look(&mut self, sums: &HashMap<WritebackKey, WritebackSum>) {
+        let now = Dirty::now();
+        let flushed = self.by_reason(sums);
+        let gained = flushed.iter().zip(&self.flushed).map(|(now, before)| now.saturating_sub(*before)).collect();
+        let look = Slice {
+            from: self.last_look.saturating_duration_since(self.began),
+            to: self.began.elapsed(),
+            written: now.written.saturating_sub(self.last.written),
+            flushed: gained,
+            dirty: now.dirty,
+            writeback: now.writeback,
+        };
+        (self.last, self.last_look, self.flushed) = (now, Instant::now(), flushed);
+        enter(&mut self.slices, &mut self.slice, look);
+    }
+
+    /// Adds to what the records gave.
+    pub fn fill(&mut self, report: &mut Report, server: &Server) {
+        let page = vm::page_bytes();
+        let sums = self.sums();
+        self.look(&sums);
+        let disks = device::disks_of_cluster(&server.cluster.data_directory);
+        let writeback = &mut report.storage.writeback;
+        writeback.written_bytes = self.last.written.saturating_sub(self.began_written) * page;
+        for (key, sum) in &sums {
+            let before = self.reported.get(key).copied().unwrap_or_default();
+            let pages = sum.pages.saturating_sub(before.pages);
+            if pages == 0 {
+                continue;
+            }
+            let device = device::text(&key.device);
+            let holds = disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
+            writeback.by.push(model::WritebackBy {
+                device_name: device::name_of(&device),
+                device,
+                holds,
+                // The root has the inode 1, and says nothing.
+                cgroup: if key.cgroup > 1 { device::cgroup_path(key.cgroup) } else { None },
+                reason: self.reason(key.reason as usize),
+                pages,
+                bytes: pages * page,
+                busy_ns: sum.busy_ns.saturating_sub(before.busy_ns),
+            });
+        }
+        writeback.by.sort_by(|a, b| (b.pages, &a.device, &a.reason).cmp(&(a.pages, &b.device, &b.reason)));
+        writeback.timeline = self.slices.iter().map(|slice| self.slice_model(slice)).collect();
+        let seconds = &writeback.pauses.seconds;
+        for (second, (count, ns)) in seconds {
+            let at = writeback.timeline.partition_point(|slice| slice.began_ns < second * 1_000_000_000 + 500_000_000);
+            if let Some(slice) = writeback.timeline.get_mut(at.saturating_sub(1)) {
+                slice.pauses += count;
+                slice.paused_ns += ns;
+            }
+        }
+        for pause in &mut writeback.pauses.longest {
+            pause.device_name = device::name_of(&pause.device);
+        }
+        writeback.settings = self.settings(server);
+        self.reported = sums;
+        self.began = Instant::now();
+        self.last_look = self.began;
+        self.began_written = self.last.written;
+        self.slices.clear();
+        self.slice = SLICE;
+    }
+
+    fn slice_model(&self, slice: &Slice) -> WritebackSlice {
+        let page = vm::page_bytes();
+        let flushed = slice.flushed.iter().enumerate().filter(|(_, pages)| **pages > 0);
+        WritebackSlice {
+            began_ns: slice.from.as_nanos() as u64,
+            duration_ns: (slice.to - slice.from).as_nanos() as u64,
+            written_bytes: slice.written * page,
+            flushed_bytes: flushed
+                .map(|(reason, pages)| (self.reason(reason), pages * page))
+                .collect::<BTreeMap<_, _>>(),
+            dirty_bytes: slice.dirty * page,
+            writeback_bytes: slice.writeback * page,
+            ..WritebackSlice::default()
+        }
+    }
+
+    fn settings(&self, server: &Server) -> model::WritebackSettings {
+        /// A hundredth of a second, in nanoseconds.
+        const CENTISECOND: u64 = 10_000_000;
+        let page = vm::page_bytes();
+        let vm = vm::Settings::read();
+        let flush_after = |name| server.variable(name).map(|blocks| u64::from(blocks) * BLOCK);
+        model::WritebackSettings {
+            dirty_background_bytes: vm.background_bytes,
+            dirty_background_ratio: vm.background_ratio,
+            dirty_bytes: vm.bytes,
+            dirty_ratio: vm.ratio,
+            dirty_expire_ns: vm.expire_centisecs * CENTISECOND,
+            dirty_writeback_ns: vm.writeback_centisecs * CENTISECOND,
+            background_limit_bytes: self.last.background_threshold * page,
+            limit_bytes: self.last.threshold * page,
+            backend_flush_after_bytes: flush_after("backend_flush_after"),
+            bgwriter_flush_after_bytes: flush_after("bgwriter_flush_after"),
+            checkpoint_flush_after_bytes: flush_after("checkpoint_flush_after"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_profile_keeps_a_bounded_timeline() {
+        let (mut slices, mut length) = (Vec::new(), SLICE);
+        for i in 0..10_000 {
+            let look =
+                Slice { from: LOOK * i, to: LOOK * (i + 1), written: 2, flushed: vec![1, 0], ..Slice::default() };
+            enter(&mut slices, &mut length, look);
+        }
+        assert!(slices.len() <= MOST_SLICES && slices.len() > MOST_SLICES / 3, "{}", slices.len());
+        assert_eq!(slices.iter().map(|slice| slice.written).sum::<u64>(), 20_000);
+        assert_eq!(slices.iter().map(|slice| slice.flushed[0]).sum::<u64>(), 10_000);
+        assert_eq!(slices.last().map(|slice| slice.to), Some(LOOK * 10_000));
+        assert!(slices.windows(2).all(|pair| pair[0].to == pair[1].from));
+    }
 }

@@ -1,0 +1,329 @@
+//! The checkpoints of a profile: as the checkpointer keeps them, looked at once a tick, and as the kernel side saw them at
+//! their end, so that none is missed when the next one follows at once.
+
+use pgstrobe_common::record;
+
+use crate::{
+    aggregate::{Aggregate, MAX_CHECKPOINTS, Phases},
+    postgres::{
+        backend::Role,
+        checkpoint::{Checkpoint, Reader},
+        control::Control,
+        memory::ProcessMemory,
+        server::Server,
+    },
+    report::model::{self, WalSettings},
+};
+
+use super::clock::Clock;
+
+/// A checkpoint that did not get to its buffers in this time is looked at: it may have been skipped.
+const SKIPPED_US: u64 = 200_000;
+/// The class Activity of wait events (src/include/utils/wait_event.h; pgstat.h in 13): a background process at rest.
+const CLASS_ACTIVITY: u32 = 0x05;
+/// Between the beginning and the time that pg_control has of it, in seconds: that is taken right after it, by a clock that
+/// may be some milliseconds behind (`time(2)`).
+const SAME_S: u64 = 1;
+
+pub struct Checkpoints {
+    reader: Result<Reader, String>,
+    /// The checkpointer, while it is known, and when it started.
+    process: Option<(ProcessMemory, u64)>,
+    /// In the order of time.
+    seen: Vec<Seen>,
+    /// The one before the first of `seen`.
+    before: Before,
+    /// When the profile, or its interval, began, in microseconds since the Unix epoch.
+    began_us: u64,
+    settings: Option<WalSettings>,
+    /// The last one that turned out to be none: the server had nothing to do.
+    skipped_us: u64,
+}
+
+/// What the next checkpoint is measured against.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    start_us: Option<u64>,
+    redo: Option<u64>,
+}
+
+struct Seen {
+    read: Checkpoint,
+    redo: Option<u64>,
+    shutdown: bool,
+    restartpoint: bool,
+    /// Start of the process that makes it.
+    process_us: u64,
+    settings: Option<WalSettings>,
+}
+
+impl Checkpoints {
+    pub fn open(server: &Server, clock: Clock) -> Self {
+        let mut before = Before::default();
+        if let Some(layout) = server.layout
+            && let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user)
+        {
+            before.redo = Some(control.redo);
+        }
+        Self {
+            reader: Reader::of(server),
+            process: None,
+            seen: Vec::new(),
+            before,
+            began_us: clock.real_us(),
+            settings: None,
+            skipped_us: 0,
+        }
+    }
+
+    /// Why there are none, for people.
+    pub fn reason(&self) -> Option<&str> {
+        self.reader.as_ref().err().map(String::as_str)
+    }
+
+    /// Another postmaster: other addresses.
+    pub fn reopen(&mut self, server: &Server) {
+        self.reader = Reader::of(server);
+        self.process = None;
+    }
+
+    /// Takes what the checkpointer has now. To be done before the records of this time are taken out of the ring buffer.
+    pub fn look(&mut self, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+        let Ok(reader) = self.reader else { return };
+        if let Some((memory, _)) = &self.process
+            && aggregate.identity(memory.pid()).is_none_or(|known| known.role != Role::Checkpointer)
+        {
+            self.process = None;
+        }
+        if self.process.is_none() {
+            let is_checkpointer =
+                |pid: &u32| aggregate.identity(*pid).is_some_and(|known| known.role == Role::Checkpointer);
+            let Some(pid) = aggregate.live().find(is_checkpointer) else { return };
+            let Ok(memory) = ProcessMemory::open(pid) else { return };
+            let started_us = clock.process_start_us(pid).unwrap_or(0);
+            self.settings = settings(server, &memory);
+            self.process = Some((memory, started_us));
+        }
+        let Some((memory, started_us)) = &self.process else { return };
+        let Some(read) = reader.read(memory) else { return };
+        let idle = |pid| server.wait_event(pid) >> 24 == CLASS_ACTIVITY;
+        if read.write_us.is_none() && clock.real_us().saturating_sub(read.start_us) > SKIPPED_US && idle(memory.pid()) {
+            // Nothing was written since the last one: "checkpoint skipped because system is idle".
+            if self.skipped_us != read.start_us {
+                self.skipped_us = read.start_us;
+                self.seen.retain(|seen| seen.read.start_us != read.start_us);
+            }
+            return;
+        }
+        let started_us = *started_us;
+        self.place_redo(read, server);
+        self.take(read, started_us, server, aggregate, clock);
+    }
+
+    /// In a storm the next checkpoint begins at once: until it has synced its files, pg_control is of the one before it,
+    /// which is known if this one was known at an earlier look, hence before the records were taken.
+    fn place_redo(&mut self, now: Checkpoint, server: &Server) {
+        let (Ok(reader), Some((memory, _)), Some(layout)) = (&self.reader, &self.process, server.layout) else {
+            return;
+        };
+        let [.., ended, last] = &mut self.seen[..] else { return };
+        if ended.redo.is_some() || last.read.start_us != now.start_us || now.sync_end_us.is_some() {
+            return;
+        }
+        let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user) else { return };
+        // Still so after the file was read.
+        let still = |read: Checkpoint| read.start_us == now.start_us && read.sync_end_us.is_none();
+        let same = control.time_s.abs_diff(ended.read.start_us / 1_000_000) <= SAME_S || ended.restartpoint;
+        if same && reader.read(memory).is_some_and(still) {
+            ended.redo = Some(control.redo);
+        }
+    }
+
+    /// Takes what the kernel side saw.
+    pub fn record(&mut self, record: &record::Checkpoint, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+        let Ok(reader) = self.reader else { return };
+        let started_us = match &self.process {
+            Some((memory, started_us)) if memory.pid() == record.header.pid => *started_us,
+            _ => clock.process_start_us(record.header.pid).unwrap_or(0),
+        };
+        if let Some(read) = reader.parse(&record.stats) {
+            self.take(read, started_us, server, aggregate, clock);
+        }
+    }
+
+    fn take(&mut self, read: Checkpoint, process_us: u64, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+        let Ok(reader) = self.reader else { return };
+        if read.end_us.is_some_and(|end| end < self.began_us) {
+            if !self.seen.iter().any(|seen| seen.read.start_us == read.start_us) {
+                self.before.start_us = self.before.start_us.max(Some(read.start_us));
+            }
+            return;
+        }
+        if read.start_us == self.skipped_us {
+            return;
+        }
+        let at = match self.seen.binary_search_by_key(&read.start_us, |seen| seen.read.start_us) {
+            Ok(at) => at,
+            Err(at) => {
+                if let Some((memory, _)) = &self.process {
+                    self.settings = settings(server, memory);
+                }
+                let settings = self.settings.clone();
+                let seen = Seen { read, redo: None, shutdown: false, restartpoint: false, process_us, settings };
+                self.seen.insert(at, seen);
+                if self.seen.len() > MAX_CHECKPOINTS {
+                    let first = self.seen.remove(0);
+                    self.before = Before { start_us: Some(first.read.start_us), redo: first.redo };
+                }
+                self.seen.iter().position(|seen| seen.read.start_us == read.start_us).unwrap_or(0)
+            }
+        };
+        let process = self.process.as_ref().map(|(memory, _)| memory);
+        // Read after the file: then that is of this one, or of one before.
+        let is_last =
+            || process.and_then(|memory| reader.read(memory)).is_some_and(|now| now.start_us == read.start_us);
+        let before = at.checked_sub(1).map_or(self.before.redo, |before| self.seen[before].redo);
+        let seen = &mut self.seen[at];
+        // What was known already stays: a look may be older than a record.
+        let known = seen.read;
+        if [read.write_us, read.sync_us, read.sync_end_us, read.end_us]
+            >= [known.write_us, known.sync_us, known.sync_end_us, known.end_us]
+        {
+            seen.read = read;
+        }
+        if seen.redo.is_none()
+            && let Some(layout) = server.layout
+            && let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user)
+        {
+            seen.shutdown |= control.shuts_down();
+            seen.restartpoint |= control.in_recovery();
+            let began_s = read.start_us / 1_000_000;
+            // A restartpoint has the time of the primary's checkpoint: that its end was seen must do.
+            let same = control.time_s.abs_diff(began_s) <= SAME_S || seen.restartpoint && read.end_us.is_some();
+            // The file is written some time after the last sync; until then it has the checkpoint before, which may have
+            // begun in the same second.
+            let newer = before.map_or(read.end_us.is_some(), |before| control.redo > before);
+            if same && newer && read.sync_end_us.is_some() && is_last() {
+                seen.redo = Some(control.redo);
+            }
+        }
+        if read.write_us.is_some() {
+            let time = |us: Option<u64>| us.map_or(u64::MAX, |us| clock.monotonic_ns(us));
+            aggregate.checkpoint(Phases {
+                start_ns: clock.monotonic_ns(read.start_us),
+                write_ns: time(read.write_us),
+                sync_ns: time(read.sync_us),
+                sync_end_ns: time(read.sync_end_us),
+                end_ns: time(read.end_us),
+            });
+        }
+    }
+
+    /// Fills the report, and begins the next interval.
+    pub fn fill(&mut self, wal: &mut model::Wal, aggregate: &mut Aggregate, clock: Clock) {
+        wal.settings = self.settings.clone();
+        let mut before = self.before;
+        for (at, seen) in self.seen.iter().enumerate() {
+            let next_us = self.seen.get(at + 1).map(|next| next.read.start_us);
+            wal.checkpoints.push(seen.model(before, next_us, self.began_us, clock));
+            before = Before { start_us: Some(seen.read.start_us), redo: seen.redo };
+        }
+        aggregate.settle_checkpoint_syncs();
+        let began_us = self.began_us;
+        aggregate.fill_checkpoints(wal, |checkpoint| {
+            clock.monotonic_ns(began_us.saturating_add_signed(checkpoint.began_ns / 1_000))
+        });
+        // The one under way goes on.
+        let last = self.seen.pop();
+        if let Some(last) = self.seen.last() {
+            self.before = Before { start_us: Some(last.read.start_us), redo: last.redo };
+        }
+        self.seen.clear();
+        if let Some(last) = last {
+            match last.read.end_us {
+                Some(_) => self.before = Before { start_us: Some(last.read.start_us), redo: last.redo },
+                None => self.seen.push(last),
+            }
+        }
+        self.began_us = clock.real_us();
+    }
+}
+
+impl Seen {
+    fn model(&self, before: Before, next_us: Option<u64>, began_us: u64, clock: Clock) -> model::Checkpoint {
+        let read = &self.read;
+        let now_us = clock.real_us();
+        // The next one begins where this one ended unseen: they follow each other at once.
+        let until_us = read.end_us.or(next_us).unwrap_or(now_us);
+        let span = |from: Option<u64>, to: Option<u64>| {
+            from.map_or(0, |from| to.unwrap_or(until_us).saturating_sub(from) * 1_000)
+        };
+        let distance = before.redo.zip(self.redo).and_then(|(from, to)| to.checked_sub(from));
+        model::Checkpoint {
+            started_at: humantime::format_rfc3339_millis(
+                std::time::UNIX_EPOCH + std::time::Duration::from_micros(read.start_us),
+            )
+            .to_string(),
+            began_ns: (read.start_us as i64 - began_us as i64) * 1_000,
+            running: read.end_us.or(next_us).is_none(),
+            end_unseen: read.end_us.is_none() && next_us.is_some(),
+            restartpoint: self.restartpoint,
+            cause: self.cause(before).into(),
+            begin_ns: span(Some(read.start_us), read.write_us),
+            write_ns: span(read.write_us, read.sync_us),
+            sync_ns: span(read.sync_us, read.sync_end_us),
+            finish_ns: span(read.sync_end_us, read.end_us),
+            total_ns: span(Some(read.start_us), read.end_us),
+            buffers: read.buffers.into(),
+            slru_buffers: read.slru_buffers.map(u64::from),
+            segments_added: read.segments_added.into(),
+            segments_removed: read.segments_removed.into(),
+            segments_recycled: read.segments_recycled.into(),
+            files: read.files.into(),
+            longest_sync_ns: read.longest_sync_us * 1_000,
+            sum_sync_ns: read.sync_time_us * 1_000,
+            distance_bytes: distance,
+            ..model::Checkpoint::default()
+        }
+    }
+
+    /// What `XLogCheckpointNeeded` (src/backend/access/transam/xlog.c) and `CheckpointerMain`
+    /// (src/backend/postmaster/checkpointer.c) go by.
+    fn cause(&self, before: Before) -> &'static str {
+        let Some(settings) = &self.settings else { return "unknown" };
+        if self.shutdown {
+            return "shutdown";
+        }
+        let segment = |redo: u64| redo / settings.segment_bytes.max(1);
+        let segments = before.redo.zip(self.redo).map(|(from, to)| segment(to).saturating_sub(segment(from)));
+        if segments.is_some_and(|segments| segments >= settings.segments_to_checkpoint) {
+            return "wal";
+        }
+        // The checkpointer counts whole seconds from its own start, or from the last one.
+        let last_us = before.start_us.unwrap_or(0).max(self.process_us);
+        if last_us > 0
+            && (self.read.start_us - last_us.min(self.read.start_us)) * 1_000 + 1_000_000_000
+                >= settings.checkpoint_timeout_ns
+        {
+            return "time";
+        }
+        if segments.is_some() && last_us > 0 { "requested" } else { "unknown" }
+    }
+}
+
+/// As they are in the memory of the checkpointer, which reads the configuration anew when it is told to.
+fn settings(server: &Server, checkpointer: &ProcessMemory) -> Option<WalSettings> {
+    let u32_of = |name: &str| checkpointer.read_u32(server.address(name)?).ok();
+    let positive = |name: &str| u32_of(name).filter(|value| *value > 0 && *value < i32::MAX as u32).map(u64::from);
+    Some(WalSettings {
+        max_wal_size_bytes: positive("max_wal_size_mb")? << 20,
+        checkpoint_timeout_ns: positive("CheckPointTimeout")? * 1_000_000_000,
+        checkpoint_completion_target: {
+            let bits = checkpointer.read_u64(server.address("CheckPointCompletionTarget")?).ok()?;
+            Some(f64::from_bits(bits)).filter(|target| (0.0..=1.0).contains(target))?
+        },
+        full_page_writes: u32_of("fullPageWrites")? & 0xff != 0,
+        segment_bytes: positive("wal_segment_size").filter(|bytes| bytes.is_power_of_two())?,
+        segments_to_checkpoint: positive("CheckPointSegments")?,
+    })
+}

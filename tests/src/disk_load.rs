@@ -1,0 +1,36 @@
+//! Requests of every kind to a device of our own.
+
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use xtask::loop_disk::{Aligned, LoopDisk};
+
+/// Reads and writes of several sizes by several threads, a flush after every tenth of them, and at the end a discard. The
+/// disk has 64 MiB.
+pub fn use_disk(disk: &LoopDisk, threads: u64, rounds: u64) {
+    thread::scope(|scope| {
+        for part in 0..threads {
+            scope.spawn(move || {
+                let file = disk.open();
+                let mut buffer = Aligned::new(256 << 10);
+                for i in 0..rounds {
+                    let bytes = 4096 << (i % 7);
+                    let at = (part * rounds + i) % 96 * (256 << 10);
+                    file.write_all_at(&buffer.bytes()[..bytes as usize], at).expect("a write");
+                    file.read_exact_at(&mut buffer.bytes()[..4096], at).expect("a read");
+                    if i % 10 == 0 {
+                        file.sync_data().expect("a flush");
+                    }
+                }
+            });
+        }
+    });
+    // From where on and how much, in bytes.
+    let range: [u64; 2] = [32 << 20, 4 << 20];
+    /// include/uapi/linux/fs.h.
+    const BLKDISCARD: libc::c_ulong = 0x1277;
+    // Safe: the kernel reads two numbers.
+    let done = unsafe { libc::ioctl(disk.open().as_raw_fd(), BLKDISCARD, range.as_ptr()) };
+    assert_eq!(done, 0, "discard: {}", std::io::Error::last_os_error());
+}

@@ -1,0 +1,121 @@
+//! bpftrace as the witness of writeback: pages by device and reason, and the sleeps of tasks that wait for it.
+
+use std::collections::BTreeMap;
+
+use crate::witness::{Bpftrace, TICK};
+
+/// Pages the flusher wrote, by device and number of the reason.
+pub struct BpftraceFlusher {
+    bpftrace: Bpftrace,
+}
+
+/// What is left to write counts down between the two.
+const FLUSHER: &str = r#"
+tracepoint:writeback:writeback_start { @left[tid] = args->nr_pages; @on[tid] = 1; }
+tracepoint:writeback:writeback_written /@on[tid]/ {
+    @pages[args->name, args->reason] = sum(@left[tid] - args->nr_pages);
+    delete(@left[tid]); delete(@on[tid]);
+}
+"#;
+
+impl BpftraceFlusher {
+    pub fn start() -> Self {
+        Self { bpftrace: Bpftrace::start(&format!("{FLUSHER}{TICK}")) }
+    }
+
+    /// Pages by device and reason; none without pages.
+    pub fn stop(self) -> BTreeMap<(String, u32), u64> {
+        // @pages[7:0, 0]: 1200
+        let pages = self.bpftrace.stop().filter_map(|line| {
+            let (key, pages) = line.strip_prefix("@pages[")?.split_once("]: ")?;
+            let (device, reason) = key.split_once(", ")?;
+            Some(((device.to_owned(), reason.parse().ok()?), pages.trim().parse().ok()?))
+        });
+        pages.filter(|(_, pages)| *pages > 0).collect()
+    }
+}
+
+/// Sleeps of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sleeps {
+    pub count: u64,
+    pub ns: u64,
+}
+
+/// The sleeps of Postgres that follow a tracepoint at once.
+pub struct BpftraceSleeps {
+    bpftrace: Bpftrace,
+}
+
+/// A sleep ends as the task is put on a run queue, which `sched_wakeup` sees (`sched_waking` comes before the interrupt
+/// that wakes another CPU). Where that interrupts a program of bpftrace's own, the kernel leaves this one out, and the
+/// sleep counts until the task runs again. A task that is preempted on its way to sleep has no such state yet. Nothing is printed here: both profilers would count the time that takes.
+const SLEEPS: &str = r#"
+tracepoint:sched:sched_wakeup /@off[args->pid] && !@woken[args->pid]/ { @woken[args->pid] = nsecs; }
+tracepoint:sched:sched_switch {
+    if (@armed[tid] && args->prev_state & 0xff) {
+        if (nsecs - @armed[tid] < BOUND) { @off[tid] = nsecs; }
+        delete(@armed[tid]);
+    }
+    $pid = args->next_pid;
+    if (@off[$pid]) {
+        $end = @woken[$pid] ? @woken[$pid] : nsecs;
+        @count[$pid] = count();
+        @ns[$pid] = sum($end - @off[$pid]);
+        delete(@off[$pid]);
+        delete(@woken[$pid]);
+    }
+}
+"#;
+
+impl BpftraceSleeps {
+    /// Pauses of `balance_dirty_pages`.
+    pub fn pauses() -> Self {
+        // 6.14 renamed the field.
+        let old = std::fs::read_to_string("/sys/kernel/tracing/events/writeback/balance_dirty_pages/format");
+        let field = if old.is_ok_and(|format| format.contains(" bdi_dirty;")) { "bdi_dirty" } else { "wb_dirty" };
+        let tracepoint = format!(
+            r#"tracepoint:writeback:balance_dirty_pages /comm == "postgres" && args->pause > 0/ {{
+                printf("pause %d %lu %lu\n", tid, args->dirty, args->{field});
+                @armed[tid] = nsecs;
+            }}"#
+        );
+        Self::start(&tracepoint, 100_000_000)
+    }
+
+    /// Waits for a page under writeback.
+    pub fn page_waits() -> Self {
+        Self::start(
+            r#"tracepoint:writeback:folio_wait_writeback /comm == "postgres"/ { @armed[tid] = nsecs; }"#,
+            200_000,
+        )
+    }
+
+    /// Sleeps that begin within so many nanoseconds.
+    fn start(tracepoint: &str, bound: u64) -> Self {
+        let sleeps = SLEEPS.replace("BOUND", &bound.to_string());
+        Self { bpftrace: Bpftrace::start(&format!("{tracepoint}{sleeps}{TICK}")) }
+    }
+
+    /// The sleeps by pid; of pauses also the dirty pages of host and device at each.
+    pub fn stop(self) -> (BTreeMap<u32, Sleeps>, Vec<(u32, u64, u64)>) {
+        let (mut sleeps, mut pauses) = (BTreeMap::<u32, Sleeps>::new(), Vec::new());
+        for line in self.bpftrace.stop() {
+            if let Some(rest) = line.strip_prefix("pause ") {
+                let words: Vec<u64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
+                let [pid, dirty, device_dirty] = words[..] else { panic!("{line}") };
+                pauses.push((pid as u32, dirty, device_dirty));
+            }
+            // @ns[4711]: 123
+            let Some((map, rest)) = line.strip_prefix('@').and_then(|rest| rest.split_once('[')) else { continue };
+            let Some((pid, value)) = rest.split_once("]: ") else { continue };
+            let (Ok(pid), Ok(value)) = (pid.parse(), value.trim().parse()) else { continue };
+            match map {
+                "count" => sleeps.entry(pid).or_default().count = value,
+                "ns" => sleeps.entry(pid).or_default().ns = value,
+                _ => {}
+            }
+        }
+        (sleeps, pauses)
+    }
+}
