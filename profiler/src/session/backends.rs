@@ -7,8 +7,9 @@ use aya::{
 };
 use pgstrobe_common::state::{BACKEND_SLOTS, Backend};
 
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+/// `BPF_NOEXIST` and `BPF_EXIST` (include/uapi/linux/bpf.h).
 const NOEXIST: u64 = 1;
+const EXIST: u64 = 2;
 
 pub struct Backends {
     slots: Array<MapData, Backend>,
@@ -39,6 +40,16 @@ impl Backends {
                 self.any_crowded.set(0, 1, 0).is_ok() && self.crowded.insert(state.pid, state, NOEXIST).is_ok()
             }
             _ => false,
+        }
+    }
+
+    /// Corrects the state of a backend that was entered; what the kernel side changes in that moment is lost.
+    pub fn replace(&mut self, state: Backend) {
+        let slot = state.pid % BACKEND_SLOTS;
+        if self.slots.get(&slot, 0).is_ok_and(|known| known.pid == state.pid) {
+            let _ = self.slots.set(slot, state, 0);
+        } else {
+            let _ = self.crowded.insert(state.pid, state, EXIST);
         }
     }
 

@@ -274,15 +274,8 @@ impl Session {
                 Backend { pid, since_ns: now, cpu_mark_ns: now, backend_type: u32::MAX, ..Backend::default() };
             if !client || self.server.is_starting(pid) {
                 state.flags |= BACKEND_STARTING;
-            } else if self.config.level >= Level::Standard && self.server.is_working(pid) {
-                state.flags |= BACKEND_OPEN | BACKEND_CUT;
-                state.start_ns = now;
-                self.found_running.insert(pid);
             } else {
-                state.end_ns = now;
-                if self.server.is_in_transaction(pid) {
-                    state.flags |= BACKEND_IN_TRANSACTION;
-                }
+                self.find_started(&mut state, now);
             }
             if let Some((sleeping, run_delay)) = scheduling(pid) {
                 state.run_delay_ns = run_delay;
@@ -302,9 +295,36 @@ impl Session {
                 self.backends.leave(pid);
                 continue;
             }
+            if client && state.flags & BACKEND_STARTING != 0 && !self.server.is_starting(pid) {
+                self.find_ready(pid);
+            }
             self.aggregate.appear(pid, self.server.namespace_pid(pid));
             self.aggregate.identify(pid, identity);
         }
+    }
+
+    /// What a backend past its start-up does as it is found.
+    fn find_started(&mut self, state: &mut Backend, now: u64) {
+        if self.config.level >= Level::Standard && self.server.is_working(state.pid) {
+            state.flags |= BACKEND_OPEN | BACKEND_CUT;
+            state.start_ns = now;
+            self.found_running.insert(state.pid);
+            return;
+        }
+        state.end_ns = now;
+        if self.server.is_in_transaction(state.pid) {
+            state.flags |= BACKEND_IN_TRANSACTION;
+        }
+    }
+
+    /// A backend ended its start-up between the look at it and its entry: the hooks did not see that.
+    fn find_ready(&mut self, pid: u32) {
+        let Some(mut state) = self.backends.get(pid).filter(|state| state.flags & BACKEND_STARTING != 0) else {
+            return;
+        };
+        state.flags &= !BACKEND_STARTING;
+        self.find_started(&mut state, monotonic_ns());
+        self.backends.replace(state);
     }
 
     /// What is to be done regularly: drain, look after the postmaster, learn names, see who waits for whom, sample the
