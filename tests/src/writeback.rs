@@ -68,6 +68,9 @@ tracepoint:sched:sched_switch {
 }
 "#;
 
+/// Who pauses, and the dirty pages of the host and of the device at that time.
+pub type Pause = (u32, u64, u64);
+
 impl BpftraceSleeps {
     /// Pauses of `balance_dirty_pages`.
     pub fn pauses() -> Self {
@@ -97,8 +100,8 @@ impl BpftraceSleeps {
         Self { bpftrace: Bpftrace::start(&format!("{tracepoint}{sleeps}{TICK}")) }
     }
 
-    /// The sleeps by pid; of pauses also the dirty pages of host and device at each.
-    pub fn stop(self) -> (BTreeMap<u32, Sleeps>, Vec<(u32, u64, u64)>) {
+    /// The sleeps by pid, and the pauses among them.
+    pub fn stop(self) -> (BTreeMap<u32, Sleeps>, Vec<Pause>) {
         let (mut sleeps, mut pauses) = (BTreeMap::<u32, Sleeps>::new(), Vec::new());
         for line in self.bpftrace.stop() {
             if let Some(rest) = line.strip_prefix("pause ") {
