@@ -63,12 +63,9 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         forget(b, b.start_ns);
     }
     if b.flags & BACKEND_STARTING != 0 {
-        if !postgres::serves_clients() {
-            // A connection of its own, to another server.
-            return;
-        }
         b.sock = sock;
-        if b.sent_ns == 0 || postgres::authenticating() {
+        // A process of another type has a connection of its own to another server.
+        if b.sent_ns == 0 || postgres::authenticating() || !postgres::serves_clients() {
             return;
         }
         ready(pid, b);
