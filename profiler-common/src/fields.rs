@@ -66,6 +66,9 @@ table! {
         task_cfs_rq: "task_struct", ["se.cfs_rq"];
         /// Above 0 while that cgroup, or one above it, is out of CPU time (`CONFIG_CFS_BANDWIDTH`).
         cfs_rq_throttle_count: "cfs_rq", ["throttle_count"];
+        task_group: "task_struct", ["sched_task_group"];
+        /// In how many periods the group ran out of its CPU quota.
+        group_throttles: "task_group", ["cfs_bandwidth.nr_throttled"];
         task_files: "task_struct", ["files"];
         task_mm: "task_struct", ["mm"];
         mm_arg_start: "mm_struct", ["arg_start"];

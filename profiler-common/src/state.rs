@@ -201,6 +201,9 @@ pub struct Backend {
     pub last_slot: u32,
     /// What the sleep is that `dirty_ns` announces: a bit of [`crate::context`].
     pub announced: u32,
+    /// In how many periods its cgroup had run out of its CPU quota when the CPU was last taken from it.
+    pub group_throttles: u32,
+    pub _pad: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
@@ -237,7 +240,7 @@ pub struct Backend {
 
 const _: () = assert!(
     size_of::<Backend>()
-        == 42 * 8
+        == 43 * 8
             + 2 * size_of::<Ledger>()
             + 16 * SAMPLES
             + size_of::<Batch>()

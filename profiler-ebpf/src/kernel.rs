@@ -185,6 +185,18 @@ impl Task {
         let queue: u64 = unsafe { load(self.0, offset) };
         read::<u32>(queue, setting!(kernel.cfs_rq_throttle_count)).unwrap_or(0) != 0
     }
+
+    /// In how many periods its cgroup has run out of its CPU quota.
+    #[inline(always)]
+    pub fn group_throttles(self) -> u32 {
+        let offset = setting!(kernel.task_group);
+        if offset == ABSENT {
+            return 0;
+        }
+        // SAFETY: present.
+        let group: u64 = unsafe { load(self.0, offset) };
+        read(group, setting!(kernel.group_throttles)).unwrap_or(0)
+    }
 }
 
 /// Where `struct pt_regs` of the entry from user space lies above the beginning of a task's stack, on x86-64 kernels before

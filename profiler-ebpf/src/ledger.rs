@@ -204,8 +204,11 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     }
     b.flags = (b.flags | BACKEND_OFF) & !(BACKEND_SLEPT | BACKEND_THROTTLED);
     if preempted {
-        if targets::quota() && task.throttled() {
-            b.flags |= BACKEND_THROTTLED;
+        if targets::quota() {
+            if task.throttled() {
+                b.flags |= BACKEND_THROTTLED;
+            }
+            b.group_throttles = task.group_throttles();
         }
         return;
     }
@@ -297,6 +300,13 @@ pub fn arrive(b: &mut Backend, task: Task, now: u64) {
         return;
     }
     b.flags &= !BACKEND_OFF;
+    // The quota may run out while it waits, as where it is moved to a CPU that has none of it left.
+    if b.flags & (BACKEND_SLEPT | BACKEND_THROTTLED) == 0
+        && targets::quota()
+        && task.group_throttles() != b.group_throttles
+    {
+        b.flags |= BACKEND_THROTTLED;
+    }
     b.away_ns = now - b.off_ns;
     b.on_ns = now;
     b.cpu_mark_ns = now;
