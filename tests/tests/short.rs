@@ -299,42 +299,6 @@ fn own_machine() -> bool {
     std::env::var_os("PGSTROBE_OWN_MACHINE").is_some()
 }
 
-/// Somebody sets the clock while statements run: no duration is measured with it.
-#[test]
-fn clock_jumps() {
-    if !own_machine() {
-        skip!("the clock is not ours to set: this runs in the virtual machines");
-    }
-    let cluster = quiet_cluster();
-    let profile = Profile::start(&cluster, &[]);
-    let began = Instant::now();
-    let mut client = Client::connect(&cluster, "client");
-    for hours in [5, -3] {
-        client.send("SELECT pg_sleep(1)");
-        std::thread::sleep(Duration::from_millis(300));
-        set_clock_ahead(hours);
-        client.answer();
-    }
-    let took = began.elapsed().as_nanos() as u64;
-    let report = profile.stop();
-    let sleep = queries(&report, "pg_sleep")[0];
-    assert_eq!(sleep.calls, 2);
-    // The server's own timer may follow the clock; what it took is what it took.
-    assert!(sleep.latency.max <= took && report.duration_ns < took + 60_000_000_000, "{took}: {sleep:?}");
-    assert_ledgers_sum(&report);
-}
-
-fn set_clock_ahead(hours: i64) {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a local, valid through both calls.
-    let done = unsafe {
-        libc::clock_gettime(libc::CLOCK_REALTIME, &mut time);
-        time.tv_sec += hours * 3600;
-        libc::clock_settime(libc::CLOCK_REALTIME, &time)
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
 /// The kernel forbids programs to read memory, for good: the last test of this machine.
 #[test]
 fn zero_reads_under_lockdown() {
