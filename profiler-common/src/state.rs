@@ -282,7 +282,10 @@ pub const LOST_BLOCK_REQUESTS: u32 = 6;
 pub const LOST_FILES_FULL: u32 = 7;
 /// Writeback of a device, or a pause of a backend, found no room in its map.
 pub const LOST_WRITEBACK_FULL: u32 = 8;
-pub const LOST_REASONS: u32 = 9;
+/// A record that is not the end of a statement, a sync or a process found no room in the ring buffer: of a fork, a file, a
+/// wake-up, a checkpoint, or of what a statement read and wrote.
+pub const LOST_OTHER_RECORDS: u32 = 9;
+pub const LOST_REASONS: u32 = 10;
 
 /// Names of the reasons above, in their order, as the report shows them.
 pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
@@ -295,6 +298,7 @@ pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
     "block_requests_map_full",
     "files_map_full",
     "writeback_map_full",
+    "other_records_ring_full",
 ];
 
 #[cfg(feature = "user")]

@@ -9,7 +9,7 @@ use pgstrobe_common::{
         BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_TEXT, Statement,
         TEXT_CUT, TEXT_FULL, Text,
     },
-    state::{BACKEND_IO, Backend, LOST_CLASSES_FULL, LOST_RING_FULL, LOST_TEXT},
+    state::{BACKEND_IO, Backend, LOST_CLASSES_FULL, LOST_OTHER_RECORDS, LOST_RING_FULL, LOST_TEXT},
 };
 
 use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now};
@@ -25,7 +25,7 @@ pub fn record<T: 'static>(value: T) {
             entry.write(value);
             entry.submit(NO_WAKEUP);
         }
-        None => lost(LOST_RING_FULL),
+        None => lost(LOST_OTHER_RECORDS),
     }
 }
 
@@ -79,7 +79,7 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
 /// Sends what a statement, or a process without a client, read and wrote.
 #[inline(always)]
 pub fn io(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
-    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(LOST_RING_FULL) };
+    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(LOST_OTHER_RECORDS) };
     // SAFETY: every field is written.
     unsafe {
         let record = entry.as_mut_ptr();

@@ -8,7 +8,7 @@ use pgstrobe_common::{
     record::{Header, KIND_FILE},
     state::{
         BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend, LOST_FILE_NAME, LOST_FILES_FULL,
-        LOST_RING_FULL,
+        LOST_OTHER_RECORDS,
     },
 };
 
@@ -195,7 +195,7 @@ pub extern "C" fn first_call_on_file(who: u32) -> u32 {
         return pool(who, class);
     }
     let Some(mut entry) = RING.reserve::<FileRecord>(0) else {
-        lost(LOST_RING_FULL);
+        lost(LOST_OTHER_RECORDS);
         let _ = FILES.remove(&key);
         return pool(who, class);
     };

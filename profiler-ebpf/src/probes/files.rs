@@ -12,7 +12,7 @@ use aya_ebpf::{
 use pgstrobe_common::{
     files::{FileCall, TRUNCATED_LEN, Truncated},
     record::{Header, KIND_TRUNCATED},
-    state::{HIT_FILE, LOST_RING_FULL},
+    state::{HIT_FILE, LOST_OTHER_RECORDS},
 };
 
 use crate::{
@@ -186,7 +186,7 @@ pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let Some(mut entry) = RING.reserve::<Truncated>(0) else {
-        lost(LOST_RING_FULL);
+        lost(LOST_OTHER_RECORDS);
         return 0;
     };
     // SAFETY: every field is written; a path that cannot be read is empty.
