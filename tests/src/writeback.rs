@@ -57,7 +57,10 @@ impl Sleeps {
         println!("{count} of {ns} ns, bpftrace: {self:?}");
         assert_eq!(count, self.count);
         let behind = BEHIND * count.max(1);
-        assert!(self.asleep_ns.saturating_sub(behind) <= ns && ns <= self.away_ns + behind, "{ns} ns, bpftrace {self:?}");
+        assert!(
+            self.asleep_ns.saturating_sub(behind) <= ns && ns <= self.away_ns + behind,
+            "{ns} ns, bpftrace {self:?}"
+        );
     }
 }
 

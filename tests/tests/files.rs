@@ -192,28 +192,59 @@ fn in_a_tablespace() {
     assert!(io.write_bytes >= size);
 }
 
-/// Sizes of the temporary files that the server logged, by the statement it names.
-fn logged_temp_files(cluster: &Cluster) -> BTreeMap<String, u64> {
+/// Temporary files as the server logs them.
+#[derive(Debug, Default)]
+struct LoggedTempFiles {
+    by_statement: BTreeMap<String, u64>,
+    /// Of them in the log without a statement, and not in `pg_stat_database`: a parallel worker that is the last to let go of
+    /// its leader's files deletes them when it has no statement any more and its statistics are sent.
+    deleted_at_exit: u64,
+}
+
+impl LoggedTempFiles {
+    fn all(&self) -> u64 {
+        self.by_statement.values().sum()
+    }
+}
+
+/// Needs `log_statement = all`, which says whose a leader's files are.
+fn logged_temp_files(cluster: &Cluster) -> LoggedTempFiles {
     let log = std::fs::read_to_string(cluster.log_path()).expect("the server's log");
-    let mut sizes = BTreeMap::new();
-    let mut size = None;
-    for line in log.lines() {
-        if let Some((_, bytes)) = line.split_once("temporary file: path").and_then(|(_, rest)| rest.split_once("size "))
+    // 2026-01-01 00:00:00.000 UTC [4711] LOG:  statement: SELECT 1
+    let lines = log.lines().filter_map(|line| line.split_once(" [")?.1.split_once("] "));
+    let mut statements = BTreeMap::new();
+    let mut files = BTreeMap::<&str, Vec<(&str, u64)>>::new();
+    let mut logged = LoggedTempFiles::default();
+    for (pid, line) in lines {
+        if let Some(statement) = line.strip_prefix("LOG:  statement: ") {
+            statements.insert(pid, statement);
+        } else if let Some(file) = line.strip_prefix("LOG:  temporary file: path ") {
+            // "base/pgsql_tmp/pgsql_tmp4711.0.fileset/i1of8.p0.0", size 8192
+            let (_, name) = file.split_once("/pgsql_tmp/pgsql_tmp").expect("a temporary file");
+            let (owner, bytes) = (name.split_once('.').expect("a pid").0, name.split_once("size ").expect("a size").1);
+            files.entry(pid).or_default().push((owner, bytes.trim().parse().expect("bytes")));
+        } else if let Some(statement) = line.strip_prefix("STATEMENT:  ")
+            && let Some((_, bytes)) = files.get_mut(pid).and_then(Vec::pop)
         {
-            size = bytes.trim().parse::<u64>().ok();
-        } else if let Some((_, statement)) = line.split_once("STATEMENT:  ")
-            && let Some(size) = size.take()
-        {
-            *sizes.entry(statement.to_owned()).or_default() += size;
+            *logged.by_statement.entry(statement.to_owned()).or_default() += bytes;
         }
     }
-    sizes
+    for (owner, bytes) in files.into_values().flatten() {
+        *logged.by_statement.entry(statements[owner].to_owned()).or_default() += bytes;
+        logged.deleted_at_exit += bytes;
+    }
+    logged
 }
 
 #[test]
 fn temporary_files_by_statement_as_logged() {
-    let settings =
-        ["work_mem = 64kB", "log_temp_files = 0", "min_parallel_table_scan_size = 0", "parallel_setup_cost = 0"];
+    let settings = [
+        "work_mem = 64kB",
+        "log_temp_files = 0",
+        "log_statement = all",
+        "min_parallel_table_scan_size = 0",
+        "parallel_setup_cost = 0",
+    ];
     let cluster = quiet_with(&settings);
     psql(
         &cluster,
@@ -226,7 +257,7 @@ fn temporary_files_by_statement_as_logged() {
             .expect("bytes")
     };
     let before = temp();
-    let logged_before: u64 = logged_temp_files(&cluster).values().sum();
+    let logged_before = logged_temp_files(&cluster);
     let profile = Profile::start(&cluster, &[]);
     let statements = [
         "SELECT k, m FROM big ORDER BY m, k OFFSET 59999",
@@ -247,12 +278,16 @@ fn temporary_files_by_statement_as_logged() {
         let io: Vec<ClassIo> = queries(&report, part).iter().map(|query| query.io.temp).collect();
         assert_eq!(io.len(), 1, "{part}: {io:?}");
         println!("{part}: {:?}", io[0]);
-        assert_eq!(Some(&io[0].extend_bytes), logged.get(*statement), "{part}");
+        assert_eq!(Some(&io[0].extend_bytes), logged.by_statement.get(*statement), "{part}");
         assert!(io[0].write_bytes >= io[0].extend_bytes && io[0].read_bytes > 0, "{:?}", io[0]);
         all += io[0].extend_bytes;
     }
-    assert_eq!(temp() - before, all, "as pg_stat_database has it");
-    assert_eq!(logged.values().sum::<u64>() - logged_before, all);
+    assert_eq!(
+        temp() - before,
+        all - (logged.deleted_at_exit - logged_before.deleted_at_exit),
+        "as pg_stat_database has it"
+    );
+    assert_eq!(logged.all() - logged_before.all(), all);
     // The rows of the files hold the same.
     let rows = report.storage.files.by.iter().filter(|row| row.file_kind == "temp");
     let rows: Vec<FileIo> = rows.map(|row| row.io).collect();
