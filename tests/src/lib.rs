@@ -49,7 +49,7 @@ pub use neighbours::{Neighbours, READER, WRITER};
 pub use notes::{note, note_hooks};
 pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
-pub use slow_disk::SlowDisk;
+pub use slow_disk::{SlowDisk, sectors_written};
 pub use slow_wal::SlowWal;
 pub use standby::Pair;
 pub use stopped::Stopped;

@@ -78,8 +78,7 @@ impl SlowDisk {
 
     /// Sectors of 512 bytes written to it so far.
     pub fn sectors_written(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/sys/block/{}/stat", self.name)).expect("the device's statistics");
-        stat.split_whitespace().nth(6).and_then(|word| word.parse().ok()).expect("sectors written")
+        sectors_written(&self.name)
     }
 
     fn unlimited(&self) {
@@ -104,6 +103,12 @@ impl Drop for SlowDisk {
         }
         let _ = fs::write(format!("/sys/block/{}/queue/stable_writes", self.name), "0");
     }
+}
+
+/// Sectors of 512 bytes written to a device so far.
+pub fn sectors_written(name: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/sys/block/{name}/stat")).expect("the device's statistics");
+    stat.split_whitespace().nth(6).and_then(|word| word.parse().ok()).expect("sectors written")
 }
 
 fn call(command: &mut Command) -> Result<String, String> {

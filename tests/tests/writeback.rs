@@ -29,11 +29,10 @@ fn copy_file(cluster: &Cluster) -> String {
     file
 }
 
-/// Pages written by the whole host.
-fn pages_written() -> u64 {
-    let text = fs::read_to_string("/proc/vmstat").expect("/proc/vmstat");
-    let line = text.lines().find_map(|line| line.strip_prefix("nr_written "));
-    line.and_then(|pages| pages.parse().ok()).expect("nr_written")
+/// What all devices of the host say they wrote, in bytes.
+fn written_by_devices() -> u64 {
+    let devices = fs::read_dir("/sys/block").expect("/sys/block").flatten();
+    devices.map(|device| sectors_written(&device.file_name().to_string_lossy()) * 512).sum()
 }
 
 fn page() -> u64 {
@@ -56,16 +55,18 @@ fn pages_by_reason_as_bpftrace() {
     }
     disk.sync();
     let witness = BpftraceFlusher::start();
-    let outer = pages_written();
+    unsafe { libc::sync() };
+    let outer = written_by_devices();
     let profile = Profile::start(&cluster, &[]);
-    let inner = pages_written();
+    let inner = written_by_devices();
     let sectors = disk.sectors_written();
     psql(&cluster, &format!("COPY t FROM '{file}'"));
     disk.sync();
     let sectors = disk.sectors_written() - sectors;
-    let inner = pages_written() - inner;
+    let inner = written_by_devices() - inner;
     let report = profile.stop();
-    let outer = pages_written() - outer;
+    unsafe { libc::sync() };
+    let outer = written_by_devices() - outer;
     let expected = witness.stop();
 
     let writeback = &report.storage.writeback;
@@ -87,8 +88,9 @@ fn pages_by_reason_as_bpftrace() {
     let rest = sectors.checked_sub(flushed * page() / 512).expect("the device has all of it");
     println!("{flushed} pages by the flusher, {rest} sectors beside them");
     assert!(rest < 2048, "{rest} sectors more than the flusher wrote");
-    let written = writeback.written_bytes / page();
-    assert!(inner <= written && written <= outer, "{written} pages, /proc/vmstat says {inner} to {outer}");
+    let written = writeback.written_bytes;
+    println!("{written} bytes to all devices, which say {inner} to {outer}");
+    assert!(inner <= written && written <= outer, "{written} bytes, the devices say {inner} to {outer}");
     let slices: u64 = writeback.timeline.iter().map(|slice| slice.written_bytes).sum();
     assert_eq!(slices, writeback.written_bytes, "the timeline holds all of it");
     let in_slices: u64 = writeback.timeline.iter().flat_map(|slice| slice.flushed_bytes.values()).sum();

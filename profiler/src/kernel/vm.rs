@@ -68,14 +68,16 @@ impl Settings {
     }
 }
 
-/// From /proc/vmstat, of the whole host, in pages.
+/// From /proc/vmstat, of the whole host; all but `written_bytes` in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dirty {
     /// Changed, and changed and on the way to a device.
     pub dirty: u64,
     pub writeback: u64,
-    /// Written since the host was started.
-    pub written: u64,
+    /// Handed to block devices since the host was started, by whatever way (`pgpgout`, which is in KiB). Of a device on
+    /// top of another, as of a loop device, both count. `nr_written` is no measure: it has the whole of a folio of which
+    /// a page was dirty.
+    pub written_bytes: u64,
     /// From here on the flusher writes, and writers are slowed well before the second.
     pub background_threshold: u64,
     pub threshold: u64,
@@ -90,16 +92,18 @@ impl Dirty {
         let mut this = Self::default();
         for line in text.lines() {
             let Some((name, value)) = line.split_once(' ') else { continue };
+            let value = value.trim().parse().unwrap_or(0);
             let into = match name {
                 "nr_dirty" => &mut this.dirty,
                 "nr_writeback" => &mut this.writeback,
-                "nr_written" => &mut this.written,
+                "pgpgout" => &mut this.written_bytes,
                 "nr_dirty_background_threshold" => &mut this.background_threshold,
                 "nr_dirty_threshold" => &mut this.threshold,
                 _ => continue,
             };
-            *into = value.trim().parse().unwrap_or(0);
+            *into = value;
         }
+        this.written_bytes *= 1024;
         this
     }
 }
@@ -110,12 +114,13 @@ mod tests {
 
     #[test]
     fn reads_what_the_kernel_shows() {
-        let text = "nr_dirty 12\nnr_writeback 3\nnr_writeback_temp 9\nnr_written 400\nnr_dirty_threshold 70\n\
+        let text = "nr_dirty 12\nnr_writeback 3\nnr_writeback_temp 9\nnr_written 900\npgpgout 400\nnr_dirty_threshold 70\n\
                     nr_dirty_background_threshold 35\n";
-        let expected = Dirty { dirty: 12, writeback: 3, written: 400, background_threshold: 35, threshold: 70 };
+        let expected =
+            Dirty { dirty: 12, writeback: 3, written_bytes: 400 << 10, background_threshold: 35, threshold: 70 };
         assert_eq!(Dirty::parse(text), expected);
         assert_eq!(Dirty::parse("nr_dirty"), Dirty::default());
-        assert!(Dirty::now().written > 0 && Dirty::now().threshold > 0);
+        assert!(Dirty::now().written_bytes > 0 && Dirty::now().threshold > 0);
         assert!(Settings::read().expire_centisecs > 0);
         assert_eq!(Settings::below(Path::new("/nowhere")), Settings::default());
     }

@@ -41,17 +41,17 @@ pub struct Writeback {
     last: Dirty,
     last_look: Instant,
     began: Instant,
-    began_written: u64,
+    began_written_bytes: u64,
     slices: Vec<Slice>,
     slice: Duration,
 }
 
-/// A stretch of time; all but its times in pages.
+/// A stretch of time; all but its times and `written_bytes` in pages.
 #[derive(Clone, Default)]
 struct Slice {
     from: Duration,
     to: Duration,
-    written: u64,
+    written_bytes: u64,
     /// By reason.
     flushed: Vec<u64>,
     dirty: u64,
@@ -61,7 +61,7 @@ struct Slice {
 impl Slice {
     fn add(&mut self, other: &Self) {
         self.to = other.to;
-        self.written += other.written;
+        self.written_bytes += other.written_bytes;
         self.flushed.resize(self.flushed.len().max(other.flushed.len()), 0);
         self.flushed.iter_mut().zip(&other.flushed).for_each(|(sum, pages)| *sum += pages);
         self.dirty = self.dirty.max(other.dirty);
@@ -98,7 +98,7 @@ impl Writeback {
             last,
             last_look: Instant::now(),
             began: Instant::now(),
-            began_written: last.written,
+            began_written_bytes: last.written_bytes,
             slices: Vec::new(),
             slice: SLICE,
         };
@@ -138,7 +138,7 @@ impl Writeback {
         let look = Slice {
             from: self.last_look.saturating_duration_since(self.began),
             to: self.began.elapsed(),
-            written: now.written.saturating_sub(self.last.written),
+            written_bytes: now.written_bytes.saturating_sub(self.last.written_bytes),
             flushed: gained,
             dirty: now.dirty,
             writeback: now.writeback,
@@ -154,7 +154,7 @@ impl Writeback {
         self.look(&sums);
         let disks = device::disks_of_cluster(&server.cluster.data_directory);
         let writeback = &mut report.storage.writeback;
-        writeback.written_bytes = self.last.written.saturating_sub(self.began_written) * page;
+        writeback.written_bytes = self.last.written_bytes.saturating_sub(self.began_written_bytes);
         for (key, sum) in &sums {
             let before = self.reported.get(key).copied().unwrap_or_default();
             let pages = sum.pages.saturating_sub(before.pages);
@@ -192,7 +192,7 @@ impl Writeback {
         self.reported = sums;
         self.began = Instant::now();
         self.last_look = self.began;
-        self.began_written = self.last.written;
+        self.began_written_bytes = self.last.written_bytes;
         self.slices.clear();
         self.slice = SLICE;
     }
@@ -203,7 +203,7 @@ impl Writeback {
         WritebackSlice {
             began_ns: slice.from.as_nanos() as u64,
             duration_ns: (slice.to - slice.from).as_nanos() as u64,
-            written_bytes: slice.written * page,
+            written_bytes: slice.written_bytes,
             flushed_bytes: flushed
                 .map(|(reason, pages)| (self.reason(reason), pages * page))
                 .collect::<BTreeMap<_, _>>(),
@@ -244,11 +244,11 @@ mod tests {
         let (mut slices, mut length) = (Vec::new(), SLICE);
         for i in 0..10_000 {
             let look =
-                Slice { from: LOOK * i, to: LOOK * (i + 1), written: 2, flushed: vec![1, 0], ..Slice::default() };
+                Slice { from: LOOK * i, to: LOOK * (i + 1), written_bytes: 2, flushed: vec![1, 0], ..Slice::default() };
             enter(&mut slices, &mut length, look);
         }
         assert!(slices.len() <= MOST_SLICES && slices.len() > MOST_SLICES / 3, "{}", slices.len());
-        assert_eq!(slices.iter().map(|slice| slice.written).sum::<u64>(), 20_000);
+        assert_eq!(slices.iter().map(|slice| slice.written_bytes).sum::<u64>(), 20_000);
         assert_eq!(slices.iter().map(|slice| slice.flushed[0]).sum::<u64>(), 10_000);
         assert_eq!(slices.last().map(|slice| slice.to), Some(LOOK * 10_000));
         assert!(slices.windows(2).all(|pair| pair[0].to == pair[1].from));

@@ -8,10 +8,10 @@ use crate::report::model::Hist;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Writeback {
-    /// Pages written on the whole host by whatever way, syncs and memory reclaim included (`nr_written` of /proc/vmstat).
+    /// Handed to the block devices of the whole host by whatever way, syncs and memory reclaim included (`pgpgout` of
+    /// /proc/vmstat). Of a device on top of another both count.
     pub written_bytes: u64,
-    /// What the kernel's flusher handed to devices, largest first. It counts a page as it goes, the sum above as it has
-    /// arrived.
+    /// What the kernel's flusher handed to devices, largest first.
     pub by: Vec<WritebackBy>,
     /// The same over time.
     pub timeline: Vec<WritebackSlice>,

@@ -20,7 +20,7 @@ pub(super) fn render(writeback: &Writeback, page: &mut Page) {
         return;
     }
     page.heading(&format!(
-        "WRITEBACK: {} written on this host by all ways; the kernel's flusher sent off {}",
+        "WRITEBACK: {} written to the devices of this host by all ways; the kernel's flusher sent off {}",
         bytes(writeback.written_bytes),
         bytes(writeback.flushed_bytes(None))
     ));
