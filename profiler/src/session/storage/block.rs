@@ -11,7 +11,9 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap as BpfMap, MapData},
 };
-use pgstrobe_common::block::{BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_CLUSTER, OWNER_FOLDED};
+use pgstrobe_common::block::{
+    BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_BACKEND, OWNER_CLUSTER, OWNER_FOLDED, OWNER_PROCESS,
+};
 
 use crate::{
     kernel::cgroup_names::{Group, Hierarchy, Names},
@@ -92,11 +94,19 @@ impl Block {
         }
         let roles: HashMap<u32, &str> =
             report.backends.iter().map(|backend| (backend.pid, backend.role.as_str())).collect();
+        for (key, _) in &mut sums {
+            key.owner = owner(key, &roles);
+        }
         let group = |number: u64| self.names.get(hierarchy(number), id(number)).map(|group| group.name.clone());
         let view = build::View { devices: &self.devices, roles: &roles, group: &group, own: &self.group.name };
         report.storage.block = view.block(sums, report.duration_ns);
         self.devices.begin();
     }
+}
+
+/// A request from before a backend was adopted, or after it was let go, is that of a process to the kernel side.
+fn owner(key: &BlockKey, roles: &HashMap<u32, &str>) -> u32 {
+    if key.owner == OWNER_PROCESS && roles.contains_key(&key.pid) { OWNER_BACKEND | OWNER_CLUSTER } else { key.owner }
 }
 
 fn hierarchy(cgroup: u64) -> Hierarchy {
@@ -105,4 +115,18 @@ fn hierarchy(cgroup: u64) -> Hierarchy {
 
 fn id(cgroup: u64) -> u64 {
     cgroup & !CGROUP_OF_BIO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_known_as_a_backend_is_one() {
+        let roles = HashMap::from([(7, "client backend")]);
+        let of = |pid, owner_seen| owner(&BlockKey { cgroup: 0, device: 1, pid, op: 0, owner: owner_seen }, &roles);
+        assert_eq!(of(7, OWNER_PROCESS), OWNER_BACKEND | OWNER_CLUSTER);
+        assert_eq!(of(8, OWNER_PROCESS), OWNER_PROCESS);
+        assert_eq!(of(7, OWNER_FOLDED), OWNER_FOLDED);
+    }
 }
