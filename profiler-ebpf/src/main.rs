@@ -17,6 +17,7 @@ mod ledger;
 mod pause;
 mod postgres;
 mod probes;
+mod ready;
 mod statement;
 mod targets;
 mod wake;

@@ -7,8 +7,8 @@
 
 use pgstrobe_common::{
     record::{
-        Header, KIND_READY, NAME_LEN, Ready, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED,
-        STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, TITLE_LEN,
+        STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED, STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL,
+        TEXT_QUERY_ID,
     },
     shape,
     state::{
@@ -18,13 +18,11 @@ use pgstrobe_common::{
     },
 };
 
-use aya_ebpf::maps::ring_buf::RingBufEntry;
-
 use crate::{
     emit,
-    globals::{CLASSES, RING, TEXT_WANTED, TEXTS, WANTED, lost, now, setting, text_buffer},
+    globals::{CLASSES, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::below,
-    kernel, ledger, postgres,
+    kernel, ledger, postgres, ready,
 };
 
 /// Postgres sends in buffers of this size (`PQ_SEND_BUFFER_SIZE`, src/backend/libpq/pqcomm.c); a shorter send ends what it
@@ -68,7 +66,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         if b.sent_ns == 0 || postgres::authenticating() || !postgres::serves_clients() {
             return;
         }
-        ready(pid, b);
+        ready::ready(pid, b);
     }
     if ret <= 0 {
         b.flags |= BACKEND_ASKED;
@@ -452,51 +450,4 @@ pub extern "C" fn executions(address: u64, len: u64) -> u32 {
         at += 1 + size as u64;
     }
     n
-}
-
-/// Start-up is over: the backend asks for its first statement.
-#[inline(always)]
-fn ready(pid: u32, b: &mut Backend) {
-    b.flags &= !BACKEND_STARTING;
-    b.end_ns = b.sent_ns;
-    ledger::settle(b, kernel::current_run_delay());
-    // Not when it sent its last message: the CPU may have been taken from it since, and that is in its account.
-    let until = now();
-    ledger::account(b, until);
-    let startup_ns = until - b.since_ns;
-    b.since_ns = until;
-    let entry = RING.reserve::<Ready>(0);
-    if let Some(mut entry) = entry {
-        announce(b, &mut entry, pid, startup_ns);
-        entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
-    } else {
-        lost(pgstrobe_common::state::LOST_RING_FULL);
-    }
-    b.outside = Default::default();
-}
-
-/// Writes who a backend is that became ready.
-#[inline(always)]
-fn announce(b: &mut Backend, entry: &mut RingBufEntry<Ready>, pid: u32, startup_ns: u64) {
-    // SAFETY: every field is written below; a name that cannot be read is empty.
-    unsafe {
-        let ready = &mut *entry.as_mut_ptr();
-        ready.header = Header { kind: KIND_READY, pid, ts_ns: b.sent_ns };
-        ready.forked_ns = b.forked_ns;
-        ready.backend_type = postgres::backend_type();
-        ready._pad = 0;
-        ready.startup_ns = startup_ns;
-        (&raw mut ready.startup).write(b.outside);
-        let title: &mut [u8; TITLE_LEN] = &mut ready.title;
-        postgres::string(kernel::current_title().unwrap_or(0), title);
-        let port = match postgres::symbols() {
-            Some(symbols) if symbols.my_proc_port != 0 => postgres::read(symbols.my_proc_port).unwrap_or(0),
-            _ => 0,
-        };
-        let names: &mut [u8; NAME_LEN] = &mut ready.database_name;
-        postgres::string_field(port, setting!(pg.port_database_name), names);
-        postgres::string_field(port, setting!(pg.port_user_name), &mut ready.user_name);
-        let status = postgres::status(b);
-        postgres::string_field(status, setting!(pg.status_appname), &mut ready.application_name);
-    }
 }

@@ -7,12 +7,14 @@ mod blocking;
 mod build;
 mod checkpoints;
 mod io;
+mod outside;
 mod pauses;
 mod queries;
 mod samples;
 mod shares;
 mod slowest;
 mod statement;
+mod syncs;
 mod tail;
 mod texts;
 mod wakes;
@@ -24,14 +26,8 @@ use std::{
 };
 
 use pgstrobe_common::{
-    ledger::{Ledger as KernelLedger, Part, SAMPLES, Sample},
-    record::{
-        Exit, IdleInTransaction, PATH_PART_LEN, PATH_PARTS, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC,
-        SYNC_WRITE, Sync,
-    },
-    state::{
-        BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_THROTTLED, Backend as KernelBackend,
-    },
+    ledger::{Ledger as KernelLedger, SAMPLES, Sample},
+    record::{Exit, IdleInTransaction},
 };
 
 use crate::{
@@ -39,17 +35,20 @@ use crate::{
     ledger::Ledger,
     postgres::{
         backend::{Identity, Role},
-        relation::{self, RelationFile},
+        relation::RelationFile,
     },
     report::model::Blocker,
 };
 pub use blocking::{Ended, Sight, Standing, Waits};
 use checkpoints::Checkpoints;
 pub use checkpoints::{MAX_CHECKPOINTS, Phases};
+use outside::gained;
 use queries::{LastClass, Queries};
 use rustc_hash::FxHashMap;
 use shares::Shares;
 use slowest::Slowest;
+pub(crate) use syncs::path_of;
+use syncs::{SyncKey, Syncs, syscall_name};
 use tail::Tail;
 use texts::Texts;
 use workers::Workers;
@@ -150,21 +149,6 @@ struct Backend {
     outside_before: Ledger,
     /// Its exit.
     ended_ns: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct SyncKey {
-    pid: u32,
-    role: &'static str,
-    syscall: u32,
-    kind: &'static str,
-    file: String,
-}
-
-#[derive(Default)]
-struct Syncs {
-    latency: Histogram,
-    errors: u64,
 }
 
 /// A statement that did not end.
@@ -273,82 +257,6 @@ impl Aggregate {
         }
     }
 
-    /// A synchronising call ended.
-    pub fn sync(&mut self, record: &Sync, role: &'static str) {
-        let path = path_of(&record.path);
-        const S_IFMT: u32 = 0o170000;
-        const S_IFDIR: u32 = 0o040000;
-        let place = relation::classify(&path, &self.data_directory, record.file_mode & S_IFMT == S_IFDIR);
-        let pid = record.header.pid;
-        if role == Role::Checkpointer.name() {
-            self.checkpoints.synced(record.header.ts_ns, record.duration_ns, &place.file);
-        }
-        let mut key = SyncKey { pid, role, syscall: record.syscall, kind: place.kind, file: place.file };
-        let known = self.syncs.contains_key(&key);
-        self.new_files.extend(place.detail.filter(|_| !known && self.new_files.len() < MAX_SYNC_FILES));
-        if self.syncs.len() >= MAX_SYNC_FILES && !known {
-            *self.folded.entry("files_folded").or_default() += 1;
-            key.file = "(other)".into();
-            key.pid = 0;
-        }
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
-        for syncs in [self.syncs.entry(key).or_default(), &mut backend.syncs] {
-            syncs.latency.record(record.duration_ns);
-            syncs.errors += (record.ret < 0) as u64;
-        }
-    }
-
-    /// Files of relations that are new in the table of syncs since the last call.
-    pub fn new_files(&mut self) -> Vec<RelationFile> {
-        std::mem::take(&mut self.new_files)
-    }
-
-    /// The state of a live backend at the end of the profile, or of an interval. `query` is the text in work.
-    pub fn settle(&mut self, pid: u32, state: &KernelBackend, now: u64, query: Option<(Vec<u8>, bool)>, before: bool) {
-        let Some(backend) = self.live.get_mut(&pid) else { return };
-        let open = state.flags & BACKEND_OPEN != 0;
-        let mut inside = state.inside;
-        let mut outside = state.outside;
-        let current = if open { &mut inside } else { &mut outside };
-        // What the kernel side had not split yet, and the sleep that goes on.
-        let mut add = |ns: u64| {
-            if ns == 0 {
-                return;
-            }
-            if state.flags & BACKEND_SLEPT != 0 {
-                add_blocked(current, state.wait_event_info, state.context, ns);
-            } else if state.flags & BACKEND_THROTTLED != 0 {
-                current.throttled_ns += ns;
-            } else {
-                current.preempted_ns += ns;
-            }
-        };
-        if state.flags & BACKEND_OFF != 0 {
-            add(now.saturating_sub(state.off_ns).saturating_add_signed(state.skew_ns.saturating_neg()));
-        } else {
-            add(state.away_ns.saturating_add_signed(state.skew_ns.saturating_neg()));
-            current.cpu_ns += now.saturating_sub(state.cpu_mark_ns);
-        }
-        let mut idle = state.idle;
-        if !open && state.flags & BACKEND_IN_TRANSACTION != 0 {
-            let ns = now.saturating_sub(state.end_ns);
-            idle.count += 1;
-            idle.total_ns += ns;
-            idle.max_ns = idle.max_ns.max(ns);
-        }
-        let elapsed = if open { now.saturating_sub(state.start_ns) } else { 0 };
-        let life = now.saturating_sub(state.since_ns);
-        let outside_ns = life.saturating_sub(state.inside_ns).saturating_sub(elapsed);
-        backend.settle_outside(outside_ns, &outside, &idle, &state.outside_samples);
-        if open && state.start_ns != backend.last_start_ns {
-            let mut ledger = Ledger::default();
-            ledger.add(elapsed, &inside);
-            let owner = backend.owner;
-            let query = query.map(|(text, cut)| self.texts.show(&text, cut));
-            self.unfinished.push(Open { pid, owner, query, elapsed_ns: elapsed, began_before: before, ledger });
-        }
-    }
-
     /// Forgets what was reported, and keeps who is who: an interval begins.
     pub fn next_interval(&mut self) {
         for backend in self.live.values_mut() {
@@ -424,13 +332,6 @@ impl Class {
     }
 }
 
-impl Syncs {
-    fn merge(&mut self, other: &Self) {
-        self.latency.merge(&other.latency);
-        self.errors += other.errors;
-    }
-}
-
 impl Backend {
     fn new(pid: u32) -> Self {
         Self {
@@ -459,90 +360,5 @@ impl Backend {
             outside_before: Ledger::default(),
             ended_ns: 0,
         }
-    }
-
-    /// Takes what the kernel side's cumulative outside account has gained since the last report.
-    fn settle_outside(
-        &mut self,
-        outside_ns: u64,
-        outside: &KernelLedger,
-        idle: &IdleInTransaction,
-        samples: &[Sample; SAMPLES],
-    ) {
-        let (before_ns, before) = std::mem::replace(&mut self.settled, (outside_ns, *outside));
-        self.outside.add(outside_ns.saturating_sub(before_ns), &gained(outside, &before));
-        let before = std::mem::replace(&mut self.settled_idle, *idle);
-        self.idle.count += idle.count.saturating_sub(before.count);
-        self.idle.total_ns += idle.total_ns.saturating_sub(before.total_ns);
-        self.idle.max_ns = self.idle.max_ns.max(idle.max_ns);
-        let before = std::mem::replace(&mut self.settled_samples, *samples);
-        for (sample, before) in samples.iter().zip(&before).filter(|(sample, _)| sample.count != 0) {
-            *self.samples.entry(sample.wait_event_info).or_default() +=
-                sample.count.saturating_sub(before.count) as u64;
-        }
-    }
-}
-
-/// What a cumulative ledger has gained since it was `before`.
-fn gained(ledger: &KernelLedger, before: &KernelLedger) -> KernelLedger {
-    let mut gained = KernelLedger {
-        cpu_ns: ledger.cpu_ns.saturating_sub(before.cpu_ns),
-        interrupted_ns: ledger.interrupted_ns.saturating_sub(before.interrupted_ns),
-        woken_ns: ledger.woken_ns.saturating_sub(before.woken_ns),
-        preempted_ns: ledger.preempted_ns.saturating_sub(before.preempted_ns),
-        throttled_ns: ledger.throttled_ns.saturating_sub(before.throttled_ns),
-        other_ns: ledger.other_ns.saturating_sub(before.other_ns),
-        switches: ledger.switches.saturating_sub(before.switches),
-        preemptions: ledger.preemptions.saturating_sub(before.preemptions),
-        throttles: ledger.throttles.saturating_sub(before.throttles),
-        other_count: ledger.other_count.saturating_sub(before.other_count),
-        parts: ledger.parts,
-    };
-    for part in gained.parts.iter_mut().filter(|part| part.count != 0) {
-        let same = |before: &&Part| (before.wait_event_info, before.context) == (part.wait_event_info, part.context);
-        if let Some(before) = before.parts.iter().filter(|before| before.count != 0).find(same) {
-            part.ns = part.ns.saturating_sub(before.ns);
-        }
-    }
-    gained
-}
-
-fn add_blocked(ledger: &mut KernelLedger, event: u32, context: u32, ns: u64) {
-    for part in &mut ledger.parts {
-        if part.count == 0 || (part.wait_event_info, part.context) == (event, context) {
-            part.wait_event_info = event;
-            part.context = context;
-            part.count += 1;
-            part.ns += ns;
-            return;
-        }
-    }
-    ledger.other_ns += ns;
-    ledger.other_count += 1;
-}
-
-/// Names from the file upward, as a path from the root downward.
-pub(crate) fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
-    let mut names: Vec<_> = parts
-        .iter()
-        .map(|part| {
-            let end = part.iter().position(|&b| b == 0).unwrap_or(part.len());
-            String::from_utf8_lossy(&part[..end]).into_owned()
-        })
-        .take_while(|name| !name.is_empty())
-        .collect();
-    names.reverse();
-    names.join("/")
-}
-
-/// Name of a `SYNC_` constant.
-fn syscall_name(syscall: u32) -> &'static str {
-    match syscall {
-        SYNC_FSYNC => "fsync",
-        SYNC_FDATASYNC => "fdatasync",
-        SYNC_FILE_RANGE => "sync_file_range",
-        SYNC_MSYNC => "msync",
-        SYNC_WRITE => "write",
-        _ => "unknown",
     }
 }

@@ -1,11 +1,18 @@
 //! Sample reports for tests and for looking at the formats: a busy server with troubles, and an idle one.
 
 mod block;
+mod blocking;
+mod files;
+mod ledger;
 mod wal;
 mod writeback;
 
 use super::model::*;
 use crate::hist::Histogram;
+use blocking::{blocking, slowest};
+use files::files;
+use ledger::{commit_ledger, startup, tail, with_p99};
+pub use ledger::{ledger, part};
 
 /// `count` durations in nanoseconds around `median`, spread like real latencies (a factor of e to the power of
 /// `sigma`).
@@ -21,44 +28,6 @@ fn histogram(count: u64, median: f64, sigma: f64) -> Histogram {
         hist.record((median * (sigma * 0.55 * (p / (1.0 - p)).ln()).exp()) as u64);
     }
     hist
-}
-
-/// One part of a ledger; `event` as `Type:Event`, empty for none.
-pub fn part(state: &'static str, event: &'static str, cause: Option<&'static str>, ns: u64, count: u64) -> LedgerPart {
-    let (wait_event_type, wait_event) = match event.split_once(':') {
-        Some((class, name)) => (Some(class.into()), Some(name.into())),
-        None => (None, None),
-    };
-    LedgerPart {
-        state: state.into(),
-        wait_event_type,
-        wait_event,
-        cause: cause.map(Into::into),
-        ns,
-        count,
-        p99_ns: None,
-    }
-}
-
-/// A ledger of these parts, largest first.
-pub fn ledger(mut parts: Vec<LedgerPart>) -> Ledger {
-    parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
-    Ledger { wall_ns: parts.iter().map(|part| part.ns).sum(), parts }
-}
-
-fn commit_ledger(scale: u64, count: u64) -> Ledger {
-    ledger(vec![
-        part("blocked", "IO:WalSync", Some("fsync"), 451 * scale, count),
-        part("cpu", "", None, 243 * scale, count * 2),
-        part("blocked", "Lock:transactionid", Some("semaphore"), 121 * scale, count / 7),
-        part("blocked", "LWLock:WALWrite", Some("semaphore"), 90 * scale, count / 3),
-        part("runnable", "", Some("woken"), 41 * scale, count),
-        part("runnable", "", Some("preempted"), 20 * scale, count / 9),
-        part("blocked", "IO:DataFileRead", Some("block_read"), 20 * scale, count / 50),
-        part("blocked", "Client:ClientWrite", Some("poll"), 9 * scale, count / 90),
-        part("blocked", "", Some("major_fault"), 4 * scale, count / 100),
-        part("unattributed", "", None, scale, 0),
-    ])
 }
 
 fn query(id: &str, text: &str, calls: u64, median: f64, ledger: impl FnOnce(u64) -> Ledger) -> Query {
@@ -116,211 +85,6 @@ fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
         },
         notes: vec!["track_activities is off in database \"audit\": its statements have no text".into()],
     }
-}
-
-/// The 99th percentile of each part, a few times its mean.
-fn with_p99(mut ledger: Ledger, count: u64) -> Ledger {
-    for (i, part) in ledger.parts.iter_mut().enumerate() {
-        part.p99_ns = Some(part.ns / count.max(1) * (3 + i as u64));
-    }
-    ledger
-}
-
-/// A transaction that its client forgot.
-fn forgotten() -> Blocker {
-    Blocker {
-        pid: 2390,
-        role: "client backend".into(),
-        state: "idle in transaction".into(),
-        query: Some("SELECT * FROM orders WHERE id = $1 FOR UPDATE".into()),
-        running_ns: 240_000,
-        idle_in_transaction_ns: 10_000_000_000,
-    }
-}
-
-fn blocking() -> Vec<Blocking> {
-    let alter = "ALTER TABLE orders ADD COLUMN note text";
-    vec![
-        Blocking {
-            wait_event_type: "Lock".into(),
-            wait_event: "relation".into(),
-            query: alter.into(),
-            pids: vec![2377],
-            count: 1,
-            total_ns: 9_999_000_000,
-            max_ns: 9_999_000_000,
-            blocker: forgotten(),
-            relation: Some(16_402),
-            mode: Some("AccessExclusiveLock".into()),
-            waiting: 1,
-            ..Blocking::default()
-        },
-        Blocking {
-            wait_event_type: "Lock".into(),
-            wait_event: "relation".into(),
-            query: "SELECT o.id, o.placed_at FROM orders o WHERE o.customer_id = $1".into(),
-            pids: vec![2203],
-            count: 1,
-            total_ns: 8_200_000_000,
-            max_ns: 8_200_000_000,
-            blocker: Blocker {
-                pid: 2377,
-                role: "client backend".into(),
-                state: "waiting".into(),
-                query: Some(alter.into()),
-                running_ns: 10_000_000_000,
-                idle_in_transaction_ns: 0,
-            },
-            chain: vec![format!("pid 2377 ({alter}) waits for Lock:relation of pid 2390")],
-            relation: Some(16_402),
-            mode: Some("AccessShareLock".into()),
-            waiting: 1,
-            ..Blocking::default()
-        },
-        Blocking {
-            wait_event_type: "Lock".into(),
-            wait_event: "transactionid".into(),
-            query: "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2".into(),
-            pids: vec![2201, 2202],
-            count: 1_285,
-            total_ns: 3_100_000_000,
-            max_ns: 38_000_000,
-            blocker: Blocker {
-                pid: 2202,
-                role: "client backend".into(),
-                state: "active".into(),
-                query: Some("COMMIT".into()),
-                running_ns: 2_900_000,
-                idle_in_transaction_ns: 0,
-            },
-            ..Blocking::default()
-        },
-    ]
-}
-
-/// The statements of a ledger, the slowest hundredth of which waits for rows.
-fn tail(wall_ns: u64, count: u64) -> Tail {
-    let (slow, each) = (count / 100, wall_ns / count.max(1));
-    Tail {
-        from_ns: each * 6,
-        count: slow,
-        ledger: ledger(vec![
-            part("blocked", "Lock:transactionid", Some("semaphore"), slow * each * 6, slow),
-            part("blocked", "IO:WalSync", Some("fsync"), slow * each * 5 / 4, slow),
-            part("blocked", "IO:DataFileRead", Some("block_read"), slow * each / 2, slow / 3),
-            part("cpu", "", None, slow * each / 3, slow),
-            part("runnable", "", Some("preempted"), slow * each / 6, slow),
-        ]),
-        rest_count: count - slow,
-        rest: commit_ledger(wall_ns / 1000 * 92 / 100, count - slow),
-    }
-}
-
-fn slowest() -> Vec<Slow> {
-    let slow = |pid, query: &str, began_ns, parts, blocker| {
-        let ledger = ledger(parts);
-        Slow {
-            pid,
-            query_id: "2235532144555".into(),
-            query: query.into(),
-            database: Some("shop".into()),
-            user: Some("app".into()),
-            began_ns,
-            latency_ns: ledger.wall_ns,
-            error: false,
-            ledger,
-            blocker,
-        }
-    };
-    let sums = "SELECT o.id, o.placed_at, c.name, sum(l.price * l.quantity) FROM orders o JOIN customers c ON c.id = \
-                o.customer_id JOIN order_lines l ON l.order_id = o.id";
-    let read = |ms: u64| part("blocked", "IO:DataFileRead", Some("block_read"), ms * 1_000_000, 800);
-    let cpu = |ms: u64| part("cpu", "", None, ms * 1_000_000, 0);
-    let committer = Blocker {
-        pid: 2202,
-        role: "client backend".into(),
-        state: "active".into(),
-        query: Some("COMMIT".into()),
-        running_ns: 37_000_000,
-        idle_in_transaction_ns: 0,
-    };
-    vec![
-        slow(2202, sums, 4_120_000_000, vec![read(233), cpu(180)], None),
-        slow(
-            2201,
-            "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2",
-            6_730_000_000,
-            vec![part("blocked", "Lock:transactionid", Some("semaphore"), 38_000_000, 1), cpu(1)],
-            Some(committer),
-        ),
-    ]
-}
-
-fn files() -> Files {
-    let by = |role: &str, kind: &str, file: &str, io| FileBy {
-        role: role.into(),
-        file_kind: kind.into(),
-        file: file.into(),
-        io,
-    };
-    let orders = FileIo {
-        reads: 31_000,
-        read_bytes: 254_000_000,
-        read_ns: 2_900_000_000,
-        device_reads: 11_000,
-        device_read_ns: 2_820_000_000,
-        device_read_bytes: 180_000_000,
-        writes: 12,
-        write_bytes: 98_304,
-        write_ns: 140_000,
-        extends: 12,
-        extend_ns: 140_000,
-        extend_bytes: 98_304,
-        ..FileIo::default()
-    };
-    let wal = FileIo { writes: 9_100, write_bytes: 75_000_000, write_ns: 96_000_000, ..FileIo::default() };
-    let temp = FileIo {
-        reads: 4_100,
-        read_bytes: 33_600_000,
-        read_ns: 9_100_000,
-        writes: 4_100,
-        write_bytes: 33_600_000,
-        write_ns: 21_000_000,
-        extends: 4_100,
-        extend_ns: 21_000_000,
-        extend_bytes: 33_600_000,
-        ..FileIo::default()
-    };
-    let checkpoint = FileIo { writes: 2_200, write_bytes: 18_022_400, write_ns: 61_000_000, ..FileIo::default() };
-    let mut all = orders;
-    all.add(&checkpoint);
-    Files {
-        by: vec![
-            by("client backend", "relation", "base/16384/16397.1", orders),
-            by("client backend", "wal", "pg_wal/000000010000000000000042", wal),
-            by("checkpointer", "relation", "base/16384/16397.1", checkpoint),
-            by("client backend", "temp", "(all)", temp),
-        ],
-        relations: vec![RelationIo {
-            database: Some(16_384),
-            tablespace: Some(1663),
-            relfilenode: 16_397,
-            fork: "main".into(),
-            name: Some("public.orders".into()),
-            size_bytes: Some(1_400_000_000),
-            io: all,
-            ..RelationIo::default()
-        }],
-        io_uring: false,
-    }
-}
-
-fn startup(ns: u64) -> Ledger {
-    ledger(vec![
-        part("cpu", "", None, ns / 10 * 6, 2),
-        part("blocked", "Client:ClientRead", Some("poll"), ns / 10 * 3, 2),
-        part("runnable", "", Some("woken"), ns / 10, 3),
-    ])
 }
 
 fn host_cpu() -> HostCpu {

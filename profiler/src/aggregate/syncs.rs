@@ -1,0 +1,94 @@
+//! Calls that make data durable, by process, call and file.
+
+use pgstrobe_common::record::{
+    PATH_PART_LEN, PATH_PARTS, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE, Sync,
+};
+
+use super::{Aggregate, Backend, MAX_SYNC_FILES};
+use crate::{
+    hist::Histogram,
+    postgres::{
+        backend::Role,
+        relation::{self, RelationFile},
+    },
+};
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct SyncKey {
+    pub pid: u32,
+    pub role: &'static str,
+    pub syscall: u32,
+    pub kind: &'static str,
+    pub file: String,
+}
+
+#[derive(Default)]
+pub(super) struct Syncs {
+    pub latency: Histogram,
+    pub errors: u64,
+}
+
+impl Aggregate {
+    /// A synchronising call ended.
+    pub fn sync(&mut self, record: &Sync, role: &'static str) {
+        let path = path_of(&record.path);
+        const S_IFMT: u32 = 0o170000;
+        const S_IFDIR: u32 = 0o040000;
+        let place = relation::classify(&path, &self.data_directory, record.file_mode & S_IFMT == S_IFDIR);
+        let pid = record.header.pid;
+        if role == Role::Checkpointer.name() {
+            self.checkpoints.synced(record.header.ts_ns, record.duration_ns, &place.file);
+        }
+        let mut key = SyncKey { pid, role, syscall: record.syscall, kind: place.kind, file: place.file };
+        let known = self.syncs.contains_key(&key);
+        self.new_files.extend(place.detail.filter(|_| !known && self.new_files.len() < MAX_SYNC_FILES));
+        if self.syncs.len() >= MAX_SYNC_FILES && !known {
+            *self.folded.entry("files_folded").or_default() += 1;
+            key.file = "(other)".into();
+            key.pid = 0;
+        }
+        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
+        for syncs in [self.syncs.entry(key).or_default(), &mut backend.syncs] {
+            syncs.latency.record(record.duration_ns);
+            syncs.errors += (record.ret < 0) as u64;
+        }
+    }
+
+    /// Files of relations that are new in the table of syncs since the last call.
+    pub fn new_files(&mut self) -> Vec<RelationFile> {
+        std::mem::take(&mut self.new_files)
+    }
+}
+
+impl Syncs {
+    pub fn merge(&mut self, other: &Self) {
+        self.latency.merge(&other.latency);
+        self.errors += other.errors;
+    }
+}
+
+/// Names from the file upward, as a path from the root downward.
+pub(crate) fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
+    let mut names: Vec<_> = parts
+        .iter()
+        .map(|part| {
+            let end = part.iter().position(|&b| b == 0).unwrap_or(part.len());
+            String::from_utf8_lossy(&part[..end]).into_owned()
+        })
+        .take_while(|name| !name.is_empty())
+        .collect();
+    names.reverse();
+    names.join("/")
+}
+
+/// Name of a `SYNC_` constant.
+pub(super) fn syscall_name(syscall: u32) -> &'static str {
+    match syscall {
+        SYNC_FSYNC => "fsync",
+        SYNC_FDATASYNC => "fdatasync",
+        SYNC_FILE_RANGE => "sync_file_range",
+        SYNC_MSYNC => "msync",
+        SYNC_WRITE => "write",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,126 @@
+//! Processes of the cluster that are there already: what each of them is and does as it is found.
+
+use std::path::Path;
+
+use pgstrobe_common::{
+    context,
+    state::{BACKEND_CUT, BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
+};
+
+use super::Session;
+use crate::{
+    kernel::features::monotonic_ns,
+    postgres::{
+        backend::{Identity, Role},
+        cluster,
+    },
+    probes::Level,
+};
+
+impl Session {
+    /// Enters the processes that already run into the kernel side's map.
+    pub(super) fn adopt_running(&mut self) {
+        let postmaster = self.server.cluster.postmaster_pid;
+        let pids = cluster::children(&self.server.cluster).into_iter().chain([postmaster]);
+        for pid in pids {
+            let mut identity = self.server.identify(pid);
+            if pid == postmaster {
+                identity = Identity::of(Role::Postmaster);
+            } else if identity.role == Role::Unknown {
+                // In its first moments: the next look will tell.
+                self.unidentified.insert(pid);
+            }
+            let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
+            let now = monotonic_ns();
+            let mut state =
+                Backend { pid, since_ns: now, cpu_mark_ns: now, backend_type: u32::MAX, ..Backend::default() };
+            if !client || self.server.is_starting(pid) {
+                state.flags |= BACKEND_STARTING;
+            } else {
+                self.find_started(&mut state, now);
+            }
+            if let Some((sleeping, run_delay)) = scheduling(pid) {
+                state.run_delay_ns = run_delay;
+                if sleeping {
+                    state.flags |= BACKEND_OFF | BACKEND_SLEPT;
+                    state.off_ns = now;
+                    // How long it had waited before is not known: the wait counts from here.
+                    state.wait_began_ns = now;
+                    state.wait_event_info = self.server.wait_event(pid);
+                    state.context = context_of(pid, &state);
+                }
+            }
+            if !self.backends.enter(state) {
+                continue;
+            }
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                self.backends.leave(pid);
+                continue;
+            }
+            if client && state.flags & BACKEND_STARTING != 0 && !self.server.is_starting(pid) {
+                self.find_ready(pid);
+            }
+            self.aggregate.appear(pid, self.server.namespace_pid(pid));
+            self.aggregate.identify(pid, identity);
+        }
+    }
+
+    /// What a backend past its start-up does as it is found.
+    fn find_started(&mut self, state: &mut Backend, now: u64) {
+        if self.config.level >= Level::Standard && self.server.is_working(state.pid) {
+            state.flags |= BACKEND_OPEN | BACKEND_CUT;
+            state.start_ns = now;
+            self.found_running.insert(state.pid);
+            return;
+        }
+        state.end_ns = now;
+        if self.server.is_in_transaction(state.pid) {
+            state.flags |= BACKEND_IN_TRANSACTION;
+        }
+    }
+
+    /// A backend ended its start-up between the look at it and its entry: the hooks did not see that.
+    fn find_ready(&mut self, pid: u32) {
+        let Some(mut state) = self.backends.get(pid).filter(|state| state.flags & BACKEND_STARTING != 0) else {
+            return;
+        };
+        state.flags &= !BACKEND_STARTING;
+        self.find_started(&mut state, monotonic_ns());
+        self.backends.replace(state);
+    }
+
+    pub(super) fn identify_new(&mut self) {
+        for pid in std::mem::take(&mut self.unidentified) {
+            let identity = self.server.identify(pid);
+            if identity.role == Role::Unknown {
+                // Still on its way from the postmaster's image; its exit or the next look will tell.
+                if Path::new(&format!("/proc/{pid}")).exists() {
+                    self.unidentified.insert(pid);
+                }
+                continue;
+            }
+            self.aggregate.identify(pid, identity);
+        }
+    }
+}
+
+/// Whether a process sleeps, and its run-queue delay so far in nanoseconds (second field of /proc/PID/schedstat).
+fn scheduling(pid: u32) -> Option<(bool, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let state = stat.rsplit(") ").next()?.chars().next()?;
+    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let delay = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some((matches!(state, 'S' | 'D'), delay))
+}
+
+/// The context of the sleep a process was found in (see `pgstrobe_common::context`).
+fn context_of(pid: u32, state: &Backend) -> u32 {
+    if state.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
+        let open = state.flags & BACKEND_IN_TRANSACTION != 0;
+        return context::IDLE | if open { context::IN_TRANSACTION } else { 0 };
+    }
+    // "NUMBER ARGUMENTS…" of the system call it sleeps in, or "-1 …" in none (fs/proc/base.c).
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = call.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+    number.filter(|number| *number < context::NO_SYSCALL).unwrap_or(context::NO_SYSCALL)
+}

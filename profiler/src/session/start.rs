@@ -1,0 +1,205 @@
+//! The beginning of a profile: privilege, the kernel's types, programs loaded, hooks attached.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::{Instant, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, RingBuf},
+};
+use pgstrobe_common::{
+    fields::ABSENT,
+    state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
+};
+
+use super::{Refused, Session, backends::Backends, coverage, names, storage, waits};
+use crate::{
+    aggregate::Aggregate,
+    attach::{self, Attached, Site, Sites},
+    config::{Boundary, Config},
+    cost::{self, Timing},
+    kernel::{
+        btf::{Btf, VMLINUX},
+        cgroup,
+        features::{self, Host, monotonic_ns},
+        host_cpu::HostCpu,
+        vm,
+    },
+    postgres::{catalog::Catalog, cluster::Cluster, server::Server},
+    probes::PROBES,
+};
+
+/// Whether this process may profile at all.
+///
+/// # Errors
+/// Names what forbids it, or the missing capabilities, and the way to get them.
+pub fn check_privilege() -> Result<(), Refused> {
+    if features::confidentiality_lockdown() {
+        return Err(Refused(
+            "the kernel is locked down (confidentiality), so that programs may not read memory: boot with \
+             lockdown=integrity or without lockdown"
+                .into(),
+        ));
+    }
+    let missing = features::missing_capabilities();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refused(format!(
+        "pgstrobe needs {} to load eBPF programs and to read the server's memory: run it as root (sudo pgstrobe …)",
+        missing.join(", ")
+    )))
+}
+
+impl Session {
+    /// Attaches to a cluster.
+    ///
+    /// # Errors
+    /// [`Refused`] where privilege or a kernel feature is missing.
+    pub fn start(config: Config, cluster: Cluster) -> Result<Self> {
+        let vmlinux = config.btf.as_deref().unwrap_or(Path::new(VMLINUX));
+        let btf = Btf::load(vmlinux).map_err(|error| {
+            Refused(format!(
+                "{error}: pgstrobe needs the kernel's type information; use a kernel built with CONFIG_DEBUG_INFO_BTF, \
+                 or give its BTF with --btf FILE"
+            ))
+        })?;
+        let kernel_btf =
+            aya::Btf::parse_file(vmlinux, aya::Endianness::default()).context("the kernel's type information")?;
+        tracing::debug!("kernel types read");
+        let server = Server::open(cluster)?;
+        tracing::debug!("server opened");
+        // A large catalog takes its time, in which nothing is drained.
+        let names = names::Names::new(Catalog::open(&server, config.dsn.as_ref()));
+        let mut settings = Settings { kernel: btf.resolve(), ..Settings::UNRESOLVED };
+        let kernel = &settings.kernel;
+        for (name, offset) in [
+            ("task_struct.pid", kernel.task_pid),
+            ("task_struct.tgid", kernel.task_tgid),
+            ("task_struct.__state", kernel.task_state),
+            ("task_struct.exit_code", kernel.task_exit_code),
+        ] {
+            if offset == ABSENT {
+                return Err(Refused(format!("this kernel's type information has no {name}")).into());
+            }
+        }
+        // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
+        settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
+        settings.in_iowait = btf.bit_of("task_struct", "in_iowait").unwrap_or(0);
+        settings.twice = btf.preempts_tracepoints() as u32;
+        settings.bio_second = (btf.tracepoint_arguments("block_bio_queue") == Some(2)) as u32;
+        settings.dirty_arguments = vm::dirty_arguments(&btf);
+        settings.block = btf.resolve_block();
+        settings.block_queue_before_bio = (btf.tracepoint_arguments("block_getrq") == Some(3)) as u32;
+        settings.block_queue_first = (btf.tracepoint_arguments("block_rq_insert") == Some(2)) as u32;
+        settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
+        settings.empty = config.empty_programs as u32;
+        server.settings(&mut settings);
+
+        let mut ebpf = attach::load(&settings, &kernel_btf, config.ring_bytes).map_err(|error| {
+            Refused(format!("the kernel refuses to load pgstrobe's programs: {error:#} (see `pgstrobe doctor`)"))
+        })?;
+        let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
+        let backends = Backends::take(&mut ebpf)?;
+        let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
+        let quota = cgroup::has_quota(server.cluster.postmaster_pid);
+        target.set(0, Target { quota: quota as u32, ..server.target() }, 0)?;
+
+        let site = |name: &str| sites_of(&server, name);
+        let sites = Sites {
+            btf: &btf,
+            kernel: &kernel_btf,
+            server: &site,
+            empty: config.empty_programs,
+            only_way: config.only_way.as_deref(),
+        };
+        let mut links = Vec::new();
+        let mut attached = Vec::new();
+        for probe in PROBES {
+            let wanted = if probe.name == "statement-entry" {
+                config.boundary == Boundary::Uprobe
+            } else {
+                probe.level <= config.level
+            };
+            if !wanted {
+                let reason = Some(format!("not asked for (level {})", probe.level.name()));
+                attached.push(Attached { probe, way: None, reason });
+                continue;
+            }
+            let result = attach::attach(&mut ebpf, probe, &sites, &mut links);
+            if result.way.is_none() && probe.essential {
+                let reason = result.reason.unwrap_or_default();
+                return Err(Refused(format!("cannot attach the probe `{}`: {reason}", probe.name)).into());
+            }
+            attached.push(result);
+        }
+
+        let storage = storage::Storage::open(&mut ebpf, &server, &btf)?;
+        let aggregate =
+            Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
+        let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
+        let now = Instant::now();
+        let mut this = Self {
+            ebpf,
+            _links: links,
+            ring,
+            backends,
+            waits: waits::Sampler::default(),
+            storage,
+            names,
+            target,
+            server,
+            host: Host::look(),
+            host_cpu: HostCpu::open(),
+            config,
+            attached,
+            aggregate,
+            unidentified: HashSet::new(),
+            found_running: HashSet::new(),
+            restarts: 0,
+            notes: Vec::new(),
+            started: now,
+            started_at: SystemTime::now(),
+            interval: now,
+            cpu_at_start: cost::own_cpu_ns(),
+            timing: None,
+            untimed: false,
+            ticks: 0,
+            timed: HashMap::new(),
+            window: HashMap::new(),
+            // What proved the hooks is none of the profile.
+            hits_before,
+            lost_before: [0; LOST_REASONS as usize],
+            skipped_before: 0,
+        };
+        this.aggregate.begins(monotonic_ns());
+        this.adopt_running();
+        if this.config.bpf_stats {
+            this.timing = Timing::start();
+            this.untimed = this.timing.is_none();
+            this.window = this.program_costs();
+        }
+        Ok(this)
+    }
+}
+
+/// Where a named place is in the server's executable.
+fn sites_of(server: &Server, name: &str) -> Vec<Site> {
+    let file = std::path::PathBuf::from(format!("/proc/{}/exe", server.cluster.postmaster_pid));
+    let site = |offset, semaphore| Site { file: file.clone(), offset, semaphore };
+    if let Some(usdt) = name.strip_prefix("usdt:") {
+        let places = server.binary.usdt("postgresql", usdt);
+        return places.filter_map(|usdt| Some(site(usdt.file_offset?, usdt.semaphore_file_offset))).collect();
+    }
+    let symbol = server.binary.symbol(name);
+    symbol
+        .and_then(|symbol| server.binary.file_offset(symbol.address))
+        .map(|offset| site(offset, None))
+        .into_iter()
+        .collect()
+}
