@@ -23,6 +23,14 @@ fn prepared(stable: bool, settings: &[&str]) -> Result<(Cluster, SlowDisk), Stri
     Ok((cluster, disk))
 }
 
+/// The same, with little that may be dirty and a file to fill the table with.
+fn prepared_to_copy() -> Result<(Cluster, SlowDisk, String), String> {
+    let (cluster, disk) = prepared(false, &[])?;
+    let file = copy_file(&cluster);
+    disk.limit_dirty(DIRTY)?;
+    Ok((cluster, disk, file))
+}
+
 fn copy_file(cluster: &Cluster) -> String {
     let file = cluster.data.join("t.copy").display().to_string();
     psql(cluster, &format!("COPY (SELECT i, repeat('x', 200) FROM generate_series(1, 250000) i) TO '{file}'"));
@@ -45,14 +53,10 @@ const REASONS: [&str; 8] =
 
 #[test]
 fn pages_by_reason_as_bpftrace() {
-    let (cluster, disk) = match prepared(false, &[]) {
+    let (cluster, disk, file) = match prepared_to_copy() {
         Ok(prepared) => prepared,
         Err(reason) => skip!("{reason}"),
     };
-    let file = copy_file(&cluster);
-    if let Err(reason) = disk.limit_dirty(DIRTY) {
-        skip!("{reason}");
-    }
     disk.sync();
     let witness = BpftraceFlusher::start();
     unsafe { libc::sync() };
@@ -100,14 +104,10 @@ fn pages_by_reason_as_bpftrace() {
 
 #[test]
 fn pauses_of_a_writer() {
-    let (cluster, disk) = match prepared(false, &[]) {
+    let (cluster, disk, file) = match prepared_to_copy() {
         Ok(prepared) => prepared,
         Err(reason) => skip!("{reason}"),
     };
-    let file = copy_file(&cluster);
-    if let Err(reason) = disk.limit_dirty(DIRTY) {
-        skip!("{reason}");
-    }
     let witness = BpftraceSleeps::pauses();
     let profile = Profile::start(&cluster, &[]);
     disk.limit_pace(PACE);

@@ -171,7 +171,7 @@ fn what_no_backend_can_confirm_is_not_used() {
     let client_only = |field: &Field| field.of == "Port";
     let alone = verified(layout, &memory, &checkpointer);
     assert_eq!(alone.fields, without(layout, client_only));
-    assert_eq!(alone.reasons.len(), 2);
+    assert_eq!(alone.reasons, [""; 0], "nothing speaks against them");
 
     let read: Read = &|address, buffer| memory.read(address, buffer);
     assert_eq!(verify_all(layout, &[(checkpointer, read), (client(), read)]).fields, layout.fields);

@@ -67,6 +67,12 @@ impl Table {
         self
     }
 
+    /// Names that matter more than the columns which may be left out; of longer ones the ends stay.
+    pub fn main_path(mut self, title: &'static str) -> Self {
+        self.columns.push(Column { title, align: Align::Left, leave: 0, flexible: true, path: true, least: 32 });
+        self
+    }
+
     pub fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.columns.len());
         self.rows.push(cells.iter().map(|cell| clean(cell)).collect());

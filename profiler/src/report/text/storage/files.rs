@@ -106,7 +106,7 @@ fn by_relation(relations: &[RelationIo], page: &mut Page) {
         return;
     }
     page.heading("RELATIONS READ AND WRITTEN");
-    let mut table = columns(Table::new().path("RELATION", 0).number("SIZE", 5));
+    let mut table = columns(Table::new().main_path("RELATION").number("SIZE", 5));
     for relation in relations.iter().take(page.top) {
         let size = relation.size_bytes.map(bytes).unwrap_or_default();
         table.row(row(&[&relation_name(relation), &size], &relation.io));
