@@ -68,6 +68,7 @@ pub struct Session {
     /// Statements that were running when the profile began.
     found_running: HashSet<u32>,
     restarts: u32,
+    following: restart::Following,
     notes: Vec<String>,
     started: Instant,
     started_at: SystemTime,

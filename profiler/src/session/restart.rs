@@ -1,9 +1,25 @@
-//! A postmaster that goes away and comes back: another pid and other addresses, the same cluster.
+//! A postmaster that goes away and comes back: another pid and other addresses, the same cluster. What cannot be followed,
+//! another major version or another cluster in its place, is said.
 
 use pgstrobe_common::state::Target;
 
 use super::Session;
-use crate::postgres::{cluster, server::Server};
+use crate::{
+    postgres::{
+        cluster::{self, Cluster, Successor, Version},
+        server::Server,
+    },
+    probes::Point,
+};
+
+/// What is remembered from the end of a postmaster to its successor.
+#[derive(Default)]
+pub(super) struct Following {
+    /// When the end was noticed, in clock ticks after boot.
+    ended_ticks: u64,
+    /// The postmaster that is in its place and was told of.
+    told: Option<(u32, u64)>,
+}
 
 impl Session {
     /// Notices the end of the postmaster, and finds its successor.
@@ -12,6 +28,7 @@ impl Session {
             self.look_for_successor();
         } else if !cluster::is_alive(&self.server.cluster) {
             let _ = self.target.set(0, Target::default(), 0);
+            self.following = Following { ended_ticks: cluster::now_ticks(), told: None };
             self.notes.push(format!(
                 "the postmaster (pid {}) ended {:.1} s into the profile",
                 self.server.cluster.postmaster_pid,
@@ -26,16 +43,23 @@ impl Session {
     }
 
     fn look_for_successor(&mut self) {
-        let Some(next) = cluster::find_again(&self.server.cluster) else { return };
+        let next = match cluster::find_again(&self.server.cluster, self.following.ended_ticks) {
+            Some(Successor::Same(next)) => next,
+            Some(Successor::Other(other)) => return self.say_once(&other, &in_its_place(&other)),
+            None => return,
+        };
         let (old, new) = (self.server.cluster.version, next.version);
         if old.major != new.major {
-            self.notes.push(format!(
-                "the cluster came back as PostgreSQL {new} (it was {old}): its layout differs, start a new profile for it"
-            ));
-            // Keep looking away: the same successor would be found again.
-            self.server.cluster = next;
-            return;
+            return self.say_once(
+                &next,
+                &format!(
+                    "the cluster came back as PostgreSQL {new} (pid {}; it was {old}): its layout differs, and what it does is \
+                     not in the report: start a new profile for it",
+                    next.postmaster_pid
+                ),
+            );
         }
+        let replaced = next.binary_id != self.server.cluster.binary_id;
         let pid = next.postmaster_pid;
         let mut server = match Server::open(next) {
             Ok(server) => server,
@@ -58,5 +82,40 @@ impl Session {
             self.elapsed().as_secs_f64(),
             self.config.drain.as_millis()
         ));
+        if replaced {
+            self.notes.push(self.replaced(old));
+        }
     }
+
+    /// Its executable is another file now.
+    fn replaced(&self, old: Version) -> String {
+        let new = self.server.cluster.version;
+        let versions = if old == new { format!("{new}, as before") } else { format!("{new}, it was {old}") };
+        let hooks = self.attached.iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
+        let trapped = hooks.into_iter().any(|hook| matches!(hook.point, Point::Server(_)));
+        let traps = if trapped {
+            "; the traps are in the old one, so that what they show is missing from here on: start a new profile"
+        } else {
+            ""
+        };
+        format!("the server's executable was replaced (PostgreSQL {versions}){traps}")
+    }
+
+    fn say_once(&mut self, of: &Cluster, note: &str) {
+        let id = (of.postmaster_pid, of.start_time_ticks);
+        if self.following.told.replace(id) != Some(id) {
+            self.notes.push(note.into());
+        }
+    }
+}
+
+fn in_its_place(other: &Cluster) -> String {
+    format!(
+        "another cluster came in its place: PostgreSQL {} (pid {}), port {}, data directory {}; what it does is not in the \
+         report: start a new profile for it",
+        other.version,
+        other.postmaster_pid,
+        other.port.map_or("unknown".into(), |port| port.to_string()),
+        other.data_directory.display()
+    )
 }

@@ -16,7 +16,7 @@ use pgstrobe_common::{
     state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
 };
 
-use super::{Refused, Session, backends::Backends, coverage, names, storage, waits};
+use super::{Refused, Session, backends::Backends, coverage, names, restart, storage, waits};
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
@@ -162,6 +162,7 @@ impl Session {
             unidentified: HashSet::new(),
             found_running: HashSet::new(),
             restarts: 0,
+            following: restart::Following::default(),
             notes: Vec::new(),
             started: now,
             started_at: SystemTime::now(),

@@ -276,24 +276,51 @@ pub fn is_alive(cluster: &Cluster) -> bool {
 /// The postmaster that now runs on the same data directory: after a restart, or the same one as before.
 ///
 /// A restarted container may show its data directory as another device; then system identifier, path and port together
-/// must be the same.
-pub fn find_again(cluster: &Cluster) -> Option<Cluster> {
+/// must be the same. `ended_ticks` is when its end was noticed ([`now_ticks`]).
+pub fn find_again(cluster: &Cluster, ended_ticks: u64) -> Option<Successor> {
     if is_alive(cluster) {
-        return Some(cluster.clone());
+        return Some(Successor::Same(cluster.clone()));
     }
-    pick_again(cluster, discover().clusters)
+    pick_again(cluster, ended_ticks, discover().clusters)
 }
 
-fn pick_again(cluster: &Cluster, found: Vec<Cluster>) -> Option<Cluster> {
+/// Who runs where a postmaster ran.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// The same cluster.
+    Same(Cluster),
+    /// Another one, on the port or in the place of the data directory, started since.
+    Other(Cluster),
+}
+
+/// Now, as starts of processes are counted: clock ticks (`USER_HZ`, 100 a second) of `CLOCK_BOOTTIME`.
+pub fn now_ticks() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer to a local.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    time.tv_sec as u64 * 100 + time.tv_nsec as u64 / 10_000_000
+}
+
+/// How much earlier than the end was noticed a successor may have started, in ticks: an end is noticed at the next look.
+const NOTICED_LATE: u64 = 50;
+
+fn pick_again(cluster: &Cluster, ended_ticks: u64, found: Vec<Cluster>) -> Option<Successor> {
     if let Some(same) = found.iter().find(|other| other.data_directory_id == cluster.data_directory_id) {
-        return Some(same.clone());
+        return Some(Successor::Same(same.clone()));
     }
     let key = |cluster: &Cluster| (cluster.system_identifier, cluster.data_directory.clone(), cluster.port);
-    let mut similar = found.into_iter().filter(|other| other.system_identifier.is_some() && key(other) == key(cluster));
-    match (similar.next(), similar.next()) {
-        (Some(only), None) => Some(only),
-        _ => None,
+    let (mut similar, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|other| other.system_identifier.is_some() && key(other) == key(cluster));
+    match similar.len() {
+        0 => {}
+        1 => return similar.pop().map(Successor::Same),
+        _ => return None,
     }
+    let in_place = |other: &Cluster| {
+        other.start_time_ticks + NOTICED_LATE >= ended_ticks
+            && (other.port.is_some() && other.port == cluster.port || other.data_directory == cluster.data_directory)
+    };
+    others.into_iter().find(in_place).map(Successor::Other)
 }
 
 fn file_id(meta: &std::fs::Metadata) -> FileId {

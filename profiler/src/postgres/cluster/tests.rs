@@ -84,16 +84,20 @@ fn the_same_cluster_after_a_restart() {
     let old = cluster(10, 5432, "/srv/a");
     let restarted = Cluster { postmaster_pid: 20, ..old.clone() };
     let other = cluster(30, 5433, "/srv/b");
-    let again = pick_again(&old, vec![other.clone(), restarted]).map(|cluster| cluster.postmaster_pid);
-    assert_eq!(again, Some(20));
+    let pick = |found: &[&Cluster]| pick_again(&old, 5_000, found.iter().map(|&one| one.clone()).collect());
+    assert_eq!(pick(&[&other, &restarted]), Some(Successor::Same(restarted.clone())));
     // A container started anew: other device, all else the same.
     let moved = Cluster { postmaster_pid: 40, data_directory_id: (9, 9), ..old.clone() };
-    let again = pick_again(&old, vec![other.clone(), moved.clone()]).map(|cluster| cluster.postmaster_pid);
-    assert_eq!(again, Some(40));
+    assert_eq!(pick(&[&other, &moved]), Some(Successor::Same(moved.clone())));
     // Two that fit are none.
     let twin = Cluster { postmaster_pid: 50, data_directory_id: (8, 8), ..old.clone() };
-    assert_eq!(pick_again(&old, vec![moved, twin]), None);
-    assert_eq!(pick_again(&old, vec![other]), None);
+    assert_eq!(pick(&[&moved, &twin]), None);
+    assert_eq!(pick(&[&other]), None);
+    // Another cluster on its port, started after it ended: a container beside it may have had the same port all along.
+    let id = other.data_directory_id;
+    let upgraded = Cluster { port: old.port, data_directory_id: id, start_time_ticks: 5_010, ..other.clone() };
+    assert_eq!(pick(&[&upgraded]), Some(Successor::Other(upgraded.clone())));
+    assert_eq!(pick(&[&Cluster { start_time_ticks: 4_000, ..upgraded }]), None);
 }
 
 #[test]

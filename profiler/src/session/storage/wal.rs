@@ -12,6 +12,7 @@ use pgstrobe_common::record::{self, WAL_USAGE_LEN};
 
 use crate::{
     aggregate::Aggregate,
+    kernel::features::monotonic_ns,
     postgres::{
         backend::Role,
         cluster,
@@ -49,6 +50,7 @@ pub struct Wal {
     /// Processes that ended without a word on what they had written since the last look.
     unread: u64,
     checkpoints: Checkpoints,
+    clock: Clock,
 }
 
 struct Process {
@@ -87,10 +89,11 @@ impl Wal {
             ended: Vec::new(),
             ended_roles: BTreeMap::new(),
             total: WalUsage::default(),
-            series: Series::new(clock.monotonic_ns(clock.real_us())),
+            series: Series::new(clock.now_ns()),
             completed: None,
             unread: 0,
-            checkpoints: Checkpoints::open(server, clock),
+            checkpoints: Checkpoints::open(server, &clock),
+            clock,
         };
         if let Ok(reader) = this.reader {
             for pid in cluster::children(&server.cluster) {
@@ -105,7 +108,7 @@ impl Wal {
 
     /// Once a tick, before the records of this time are taken out of the ring buffer.
     pub fn look(&mut self, server: &Server, aggregate: &mut Aggregate) {
-        let clock = Clock::now();
+        self.clock.look();
         if self.postmaster != server.cluster.postmaster_pid {
             self.postmaster = server.cluster.postmaster_pid;
             self.reader = Reader::of(server);
@@ -113,12 +116,12 @@ impl Wal {
             self.completed = None;
             self.checkpoints.reopen(server);
         }
-        self.checkpoints.look(server, aggregate, clock);
-        self.look_at_processes(aggregate, clock, LOOKS);
+        self.checkpoints.look(server, aggregate, &self.clock);
+        self.look_at_processes(aggregate, LOOKS);
         self.count_transactions();
     }
 
-    fn look_at_processes(&mut self, aggregate: &Aggregate, clock: Clock, most: usize) {
+    fn look_at_processes(&mut self, aggregate: &Aggregate, most: usize) {
         let Ok(reader) = self.reader else { return };
         for pid in aggregate.live().filter(|pid| *pid != self.postmaster) {
             if !self.processes.contains_key(&pid)
@@ -140,12 +143,12 @@ impl Wal {
             }
         }
         self.turn = turn.last().copied().unwrap_or(0);
-        self.add(&all, clock);
+        self.add(&all);
     }
 
-    fn add(&mut self, gained: &WalUsage, clock: Clock) {
+    fn add(&mut self, gained: &WalUsage) {
         self.total.add(gained);
-        self.series.add(gained, clock.monotonic_ns(clock.real_us()));
+        self.series.add(gained, monotonic_ns());
     }
 
     fn count_transactions(&mut self) {
@@ -173,7 +176,7 @@ impl Wal {
         match process.last_words {
             Some(usage) => {
                 let gained = process.gains(usage);
-                self.add(&gained, Clock::now());
+                self.add(&gained);
             }
             // Killed, or its last words are not listened to.
             None => self.unread += (status & SIGNAL != 0 || process.last.records > 0) as u64,
@@ -189,16 +192,18 @@ impl Wal {
 
     /// What is kept of checkpoints near their ends.
     pub fn checkpointed(&mut self, record: &record::Checkpoint, server: &Server, aggregate: &mut Aggregate) {
-        self.checkpoints.record(record, server, aggregate, Clock::now());
+        self.clock.look();
+        self.checkpoints.record(record, server, aggregate, &self.clock);
     }
 
     /// Fills the report, and begins the next interval.
     pub fn fill(&mut self, report: &mut Report, server: &Server, aggregate: &mut Aggregate) {
-        let clock = Clock::now();
-        self.look_at_processes(aggregate, clock, usize::MAX);
+        self.clock.look();
+        self.look_at_processes(aggregate, usize::MAX);
         self.count_transactions();
         let mut wal = model::Wal::default();
-        self.checkpoints.fill(&mut wal, aggregate, clock);
+        self.checkpoints.fill(&mut wal, aggregate, &self.clock);
+        report.coverage.notes.append(&mut self.clock.notes());
         for reason in [self.checkpoints.reason(), self.reader.as_ref().err().map(String::as_str)].into_iter().flatten()
         {
             report.coverage.notes.push(format!("WAL and checkpoints are not all seen: {reason}"));
@@ -221,7 +226,7 @@ impl Wal {
         let by_role = by_role.iter().map(|(role, sum)| WalBy { role: (*role).into(), pid: None, written: model(sum) });
         wal.by_role = by_role.collect();
         wal.by_role.sort_by_key(|by| std::cmp::Reverse(by.written.bytes));
-        wal.series = std::mem::replace(&mut self.series, Series::new(clock.monotonic_ns(clock.real_us()))).model();
+        wal.series = std::mem::replace(&mut self.series, Series::new(self.clock.now_ns())).model();
         wal.transactions = self.completed.map(|(from, to)| to.saturating_sub(from));
         self.completed = self.completed.map(|(_, to)| (to, to));
         for by in report.fsync.by.iter().filter(|by| by.file_kind == "wal" && !by.file.contains("xlogtemp.")) {

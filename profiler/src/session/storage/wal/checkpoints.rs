@@ -18,12 +18,14 @@ use crate::{
 use super::clock::Clock;
 
 /// A checkpoint that did not get to its buffers in this time is looked at: it may have been skipped.
-const SKIPPED_US: u64 = 200_000;
+const SKIPPED_NS: u64 = 200_000_000;
 /// The class Activity of wait events (src/include/utils/wait_event.h; pgstat.h in 13): a background process at rest.
 const CLASS_ACTIVITY: u32 = 0x05;
 /// Between the beginning and the time that pg_control has of it, in seconds: that is taken right after it, by a clock that
 /// may be some milliseconds behind (`time(2)`).
 const SAME_S: u64 = 1;
+const NOT_YET: Phases =
+    Phases { start_ns: u64::MAX, write_ns: u64::MAX, sync_ns: u64::MAX, sync_end_ns: u64::MAX, end_ns: u64::MAX };
 
 pub struct Checkpoints {
     reader: Result<Reader, String>,
@@ -33,8 +35,8 @@ pub struct Checkpoints {
     seen: Vec<Seen>,
     /// The one before the first of `seen`.
     before: Before,
-    /// When the profile, or its interval, began, in microseconds since the Unix epoch.
-    began_us: u64,
+    /// When the profile, or its interval, began, by the clock of the records.
+    began_ns: u64,
     settings: Option<WalSettings>,
     /// The last one that turned out to be none: the server had nothing to do.
     skipped_us: u64,
@@ -43,12 +45,15 @@ pub struct Checkpoints {
 /// What the next checkpoint is measured against.
 #[derive(Clone, Copy, Default)]
 struct Before {
+    /// By the server's clock, as all of [`Checkpoint`] is.
     start_us: Option<u64>,
     redo: Option<u64>,
 }
 
 struct Seen {
     read: Checkpoint,
+    /// The same times by the clock of the records, each from when it was first known: the server's may be set meanwhile.
+    at: Phases,
     redo: Option<u64>,
     shutdown: bool,
     restartpoint: bool,
@@ -58,7 +63,7 @@ struct Seen {
 }
 
 impl Checkpoints {
-    pub fn open(server: &Server, clock: Clock) -> Self {
+    pub fn open(server: &Server, clock: &Clock) -> Self {
         let mut before = Before::default();
         if let Some(layout) = server.layout
             && let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user)
@@ -70,7 +75,7 @@ impl Checkpoints {
             process: None,
             seen: Vec::new(),
             before,
-            began_us: clock.real_us(),
+            began_ns: clock.now_ns(),
             settings: None,
             skipped_us: 0,
         }
@@ -88,7 +93,7 @@ impl Checkpoints {
     }
 
     /// Takes what the checkpointer has now. To be done before the records of this time are taken out of the ring buffer.
-    pub fn look(&mut self, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+    pub fn look(&mut self, server: &Server, aggregate: &mut Aggregate, clock: &Clock) {
         let Ok(reader) = self.reader else { return };
         if let Some((memory, _)) = &self.process
             && aggregate.identity(memory.pid()).is_none_or(|known| known.role != Role::Checkpointer)
@@ -107,7 +112,10 @@ impl Checkpoints {
         let Some((memory, started_us)) = &self.process else { return };
         let Some(read) = reader.read(memory) else { return };
         let idle = |pid| server.wait_event(pid) >> 24 == CLASS_ACTIVITY;
-        if read.write_us.is_none() && clock.real_us().saturating_sub(read.start_us) > SKIPPED_US && idle(memory.pid()) {
+        if read.write_us.is_none()
+            && clock.now_ns().saturating_sub(clock.monotonic_ns(read.start_us)) > SKIPPED_NS
+            && idle(memory.pid())
+        {
             // Nothing was written since the last one: "checkpoint skipped because system is idle".
             if self.skipped_us != read.start_us {
                 self.skipped_us = read.start_us;
@@ -140,7 +148,7 @@ impl Checkpoints {
     }
 
     /// Takes what the kernel side saw.
-    pub fn record(&mut self, record: &record::Checkpoint, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+    pub fn record(&mut self, record: &record::Checkpoint, server: &Server, aggregate: &mut Aggregate, clock: &Clock) {
         let Ok(reader) = self.reader else { return };
         let started_us = match &self.process {
             Some((memory, started_us)) if memory.pid() == record.header.pid => *started_us,
@@ -151,25 +159,30 @@ impl Checkpoints {
         }
     }
 
-    fn take(&mut self, read: Checkpoint, process_us: u64, server: &Server, aggregate: &mut Aggregate, clock: Clock) {
+    fn take(&mut self, read: Checkpoint, process_us: u64, server: &Server, aggregate: &mut Aggregate, clock: &Clock) {
         let Ok(reader) = self.reader else { return };
-        if read.end_us.is_some_and(|end| end < self.began_us) {
-            if !self.seen.iter().any(|seen| seen.read.start_us == read.start_us) {
-                self.before.start_us = self.before.start_us.max(Some(read.start_us));
-            }
+        let known = self.seen.iter().position(|seen| seen.read.start_us == read.start_us);
+        // What was reported may still be there, and after the clock was set back it may look like a new one.
+        let reported = known.is_none() && self.before.start_us == Some(read.start_us);
+        if reported || read.start_us == self.skipped_us {
             return;
         }
-        if read.start_us == self.skipped_us {
+        if known.is_none() && read.end_us.is_some_and(|end| clock.monotonic_ns(end) < self.began_ns) {
+            self.before.start_us = self.before.start_us.max(Some(read.start_us));
             return;
         }
-        let at = match self.seen.binary_search_by_key(&read.start_us, |seen| seen.read.start_us) {
-            Ok(at) => at,
-            Err(at) => {
+        let start_ns = clock.monotonic_ns(read.start_us);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let at = self.seen.partition_point(|seen| seen.at.start_ns <= start_ns);
                 if let Some((memory, _)) = &self.process {
                     self.settings = settings(server, memory);
                 }
                 let settings = self.settings.clone();
-                let seen = Seen { read, redo: None, shutdown: false, restartpoint: false, process_us, settings };
+                let unknown = Phases { start_ns, ..NOT_YET };
+                let seen =
+                    Seen { read, at: unknown, redo: None, shutdown: false, restartpoint: false, process_us, settings };
                 self.seen.insert(at, seen);
                 if self.seen.len() > MAX_CHECKPOINTS {
                     let first = self.seen.remove(0);
@@ -190,6 +203,17 @@ impl Checkpoints {
             >= [known.write_us, known.sync_us, known.sync_end_us, known.end_us]
         {
             seen.read = read;
+            let follow = |at: &mut u64, us: Option<u64>| {
+                if *at == u64::MAX
+                    && let Some(us) = us
+                {
+                    *at = clock.monotonic_ns(us);
+                }
+            };
+            follow(&mut seen.at.write_ns, read.write_us);
+            follow(&mut seen.at.sync_ns, read.sync_us);
+            follow(&mut seen.at.sync_end_ns, read.sync_end_us);
+            follow(&mut seen.at.end_ns, read.end_us);
         }
         if seen.redo.is_none()
             && let Some(layout) = server.layout
@@ -207,32 +231,23 @@ impl Checkpoints {
                 seen.redo = Some(control.redo);
             }
         }
-        if read.write_us.is_some() {
-            let time = |us: Option<u64>| us.map_or(u64::MAX, |us| clock.monotonic_ns(us));
-            aggregate.checkpoint(Phases {
-                start_ns: clock.monotonic_ns(read.start_us),
-                write_ns: time(read.write_us),
-                sync_ns: time(read.sync_us),
-                sync_end_ns: time(read.sync_end_us),
-                end_ns: time(read.end_us),
-            });
+        if seen.read.write_us.is_some() {
+            aggregate.checkpoint(seen.at);
         }
     }
 
     /// Fills the report, and begins the next interval.
-    pub fn fill(&mut self, wal: &mut model::Wal, aggregate: &mut Aggregate, clock: Clock) {
+    pub fn fill(&mut self, wal: &mut model::Wal, aggregate: &mut Aggregate, clock: &Clock) {
         wal.settings = self.settings.clone();
         let mut before = self.before;
         for (at, seen) in self.seen.iter().enumerate() {
-            let next_us = self.seen.get(at + 1).map(|next| next.read.start_us);
-            wal.checkpoints.push(seen.model(before, next_us, self.began_us, clock));
+            let next_ns = self.seen.get(at + 1).map(|next| next.at.start_ns);
+            wal.checkpoints.push(seen.model(before, next_ns, self.began_ns, clock));
             before = Before { start_us: Some(seen.read.start_us), redo: seen.redo };
         }
         aggregate.settle_checkpoint_syncs();
-        let began_us = self.began_us;
-        aggregate.fill_checkpoints(wal, |checkpoint| {
-            clock.monotonic_ns(began_us.saturating_add_signed(checkpoint.began_ns / 1_000))
-        });
+        let began_ns = self.began_ns;
+        aggregate.fill_checkpoints(wal, |checkpoint| began_ns.saturating_add_signed(checkpoint.began_ns));
         // The one under way goes on.
         let last = self.seen.pop();
         if let Some(last) = self.seen.last() {
@@ -245,35 +260,32 @@ impl Checkpoints {
                 None => self.seen.push(last),
             }
         }
-        self.began_us = clock.real_us();
+        self.began_ns = clock.now_ns();
     }
 }
 
 impl Seen {
-    fn model(&self, before: Before, next_us: Option<u64>, began_us: u64, clock: Clock) -> model::Checkpoint {
-        let read = &self.read;
-        let now_us = clock.real_us();
+    fn model(&self, before: Before, next_ns: Option<u64>, began_ns: u64, clock: &Clock) -> model::Checkpoint {
+        let (read, at) = (&self.read, &self.at);
         // The next one begins where this one ended unseen: they follow each other at once.
-        let until_us = read.end_us.or(next_us).unwrap_or(now_us);
-        let span = |from: Option<u64>, to: Option<u64>| {
-            from.map_or(0, |from| to.unwrap_or(until_us).saturating_sub(from) * 1_000)
-        };
+        let until_ns = if read.end_us.is_some() { at.end_ns } else { next_ns.unwrap_or(clock.now_ns()) };
+        let span = |from: u64, to: u64| to.min(until_ns).saturating_sub(from);
         let distance = before.redo.zip(self.redo).and_then(|(from, to)| to.checked_sub(from));
         model::Checkpoint {
             started_at: humantime::format_rfc3339_millis(
                 std::time::UNIX_EPOCH + std::time::Duration::from_micros(read.start_us),
             )
             .to_string(),
-            began_ns: (read.start_us as i64 - began_us as i64) * 1_000,
-            running: read.end_us.or(next_us).is_none(),
-            end_unseen: read.end_us.is_none() && next_us.is_some(),
+            began_ns: at.start_ns as i64 - began_ns as i64,
+            running: read.end_us.is_none() && next_ns.is_none(),
+            end_unseen: read.end_us.is_none() && next_ns.is_some(),
             restartpoint: self.restartpoint,
             cause: self.cause(before).into(),
-            begin_ns: span(Some(read.start_us), read.write_us),
-            write_ns: span(read.write_us, read.sync_us),
-            sync_ns: span(read.sync_us, read.sync_end_us),
-            finish_ns: span(read.sync_end_us, read.end_us),
-            total_ns: span(Some(read.start_us), read.end_us),
+            begin_ns: span(at.start_ns, at.write_ns),
+            write_ns: span(at.write_ns, at.sync_ns),
+            sync_ns: span(at.sync_ns, at.sync_end_ns),
+            finish_ns: span(at.sync_end_ns, at.end_ns),
+            total_ns: span(at.start_ns, at.end_ns),
             buffers: read.buffers.into(),
             slru_buffers: read.slru_buffers.map(u64::from),
             segments_added: read.segments_added.into(),
