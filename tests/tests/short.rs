@@ -299,6 +299,113 @@ fn own_machine() -> bool {
     std::env::var_os("PGSTROBE_OWN_MACHINE").is_some()
 }
 
+/// Somebody sets the clock by hours while a statement waits: no duration is measured with it. Not `pg_sleep`: in 15 that
+/// sleeps until a time of day, and set back by hours it does not end.
+#[test]
+fn the_clock_is_set() {
+    if !own_machine() {
+        skip!("the clock is not ours to set: this runs in the virtual machines");
+    }
+    const HOURS: [i64; 2] = [5, -3];
+    let cluster = quiet_with(&["log_checkpoints = on"]);
+    psql(&cluster, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let (mut holder, mut waiter) = (Client::connect(&cluster, "holder"), Client::connect(&cluster, "waiter"));
+    let clock = SetClock::remember();
+    let begin = clock.right();
+    let profile = Profile::start(&cluster, &[]);
+    let began = Instant::now();
+    let mut waited = Vec::new();
+    for hours in HOURS {
+        holder.ask("BEGIN");
+        holder.ask("UPDATE t SET a = 2");
+        let sent = Instant::now();
+        waiter.send("UPDATE t SET a = 3");
+        std::thread::sleep(Duration::from_millis(300));
+        clock.to(hours * 3600);
+        std::thread::sleep(Duration::from_millis(700));
+        holder.ask("COMMIT");
+        waiter.answer();
+        waited.push(sent.elapsed().as_nanos() as u64);
+        psql(&cluster, "CHECKPOINT");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let text = cluster.log_path();
+    let report = profile.stop();
+    let took = began.elapsed().as_nanos() as u64;
+    let right = clock.right();
+    drop(clock);
+
+    assert!(report.duration_ns <= took, "{}", report.duration_ns);
+    let update = queries(&report, "UPDATE t SET a")[0];
+    assert_eq!(update.calls, 4);
+    assert!(update.latency.max <= waited[0].max(waited[1]), "{waited:?}: {update:?}");
+    let locked = time_of(&update.ledger, "Lock:transactionid");
+    assert!((1_200_000_000..=waited.iter().sum()).contains(&locked), "{locked} of {waited:?}");
+    let accounts = report.backends.iter().flat_map(|b| [("ledger", &b.ledger), ("outside", &b.outside)]);
+    for (which, account) in accounts {
+        assert!(account.wall_ns <= report.duration_ns + 100_000_000, "{which}: {} ns", account.wall_ns);
+    }
+    assert_ledgers_sum(&report);
+
+    let started = humantime::parse_rfc3339(&report.started_at).expect("a time");
+    let started = started.duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    assert!((begin..=right).contains(&started), "{started:?}, the profile began after {begin:?}");
+    let notes = |part: &str| report.coverage.notes.iter().filter(|note| note.contains(part)).count();
+    let said = [notes("the clock was set forwards by 5.00 h"), notes("the clock was set back by 8.00 h")];
+    assert_eq!(said, [1, 1], "{:?}", report.coverage.notes);
+
+    // The one after the clock was set back is earlier by the server's clock than the beginning of the profile.
+    let logged = logged_checkpoints(&cluster, 0);
+    assert_eq!(logged.len(), 2, "{}: {logged:?}", text.display());
+    let checkpoints = &report.storage.wal.checkpoints;
+    assert_as_logged(checkpoints, &logged);
+    for (checkpoint, hours) in checkpoints.iter().zip(HOURS) {
+        assert!((0..took as i64).contains(&checkpoint.began_ns), "{checkpoint:?}");
+        let at = humantime::parse_rfc3339(&checkpoint.started_at).expect("a time");
+        let at = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() as i64 - hours * 3600;
+        assert!(
+            (begin.as_secs() as i64..=right.as_secs() as i64).contains(&at),
+            "{checkpoint:?}: as the server logs it"
+        );
+    }
+}
+
+/// The kernel hands out few pids, so that backends have those of others before them.
+#[test]
+fn pids_are_used_again() {
+    /// Least that there can be (`RESERVED_PIDS` of kernel/pid.c are 300), and room for those that live on.
+    const MOST: u64 = 400;
+    const VISITS: u64 = 200;
+    const PID_MAX: &str = "/proc/sys/kernel/pid_max";
+    struct Restore(String);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let _ = std::fs::write(PID_MAX, &self.0);
+        }
+    }
+    if !own_machine() {
+        skip!("the pids of this machine are not ours to limit: this runs in the virtual machines");
+    }
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    let _restore = Restore(std::fs::read_to_string(PID_MAX).expect("pid_max"));
+    std::fs::write(PID_MAX, MOST.to_string()).expect("pid_max");
+    let took = storm(&cluster, Visit::Statement, 2, VISITS / 2);
+    note("connections a second", VISITS as f64 / took.as_secs_f64());
+    let report = profile.stop();
+    let left_out = left_out(&report);
+    let visitors = report.backends.iter().filter(|backend| backend.role == "client backend");
+    let mut pids: Vec<u32> = visitors.map(|backend| backend.pid).collect();
+    assert_eq!(report.statements.count, VISITS, "{left_out} programs left out");
+    assert_eq!(calls(&report, "SELECT $"), VISITS);
+    assert_eq!(pids.len() as u64, VISITS);
+    pids.sort_unstable();
+    pids.dedup();
+    assert!(pids.len() as u64 <= MOST - 300, "{} pids", pids.len());
+    note("pids", pids.len());
+    assert_ledgers_sum(&report);
+}
+
 /// The kernel forbids programs to read memory, for good: the last test of this machine.
 #[test]
 fn zero_reads_under_lockdown() {

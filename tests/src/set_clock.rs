@@ -1,0 +1,44 @@
+//! The machine's clock, set and set right again: on a machine of the test's own only.
+
+use std::time::Duration;
+
+/// Sets the clock right when it is dropped, by the monotonic one, which nobody can set.
+pub struct SetClock {
+    /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC` as they were.
+    ahead_ns: i128,
+}
+
+impl SetClock {
+    pub fn remember() -> Self {
+        Self { ahead_ns: read(libc::CLOCK_REALTIME) - read(libc::CLOCK_MONOTONIC) }
+    }
+
+    /// Ahead of the right time, or behind it.
+    pub fn to(&self, seconds: i64) {
+        let ns = read(libc::CLOCK_MONOTONIC) + self.ahead_ns + i128::from(seconds) * NS;
+        let time = libc::timespec { tv_sec: (ns / NS) as i64, tv_nsec: (ns % NS) as i64 };
+        // SAFETY: a local, valid through the call.
+        let done = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &time) };
+        assert_eq!(done, 0, "clock_settime: {}", std::io::Error::last_os_error());
+    }
+
+    /// The right time, since the Unix epoch.
+    pub fn right(&self) -> Duration {
+        Duration::from_nanos((read(libc::CLOCK_MONOTONIC) + self.ahead_ns) as u64)
+    }
+}
+
+const NS: i128 = 1_000_000_000;
+
+impl Drop for SetClock {
+    fn drop(&mut self) {
+        self.to(0);
+    }
+}
+
+fn read(clock: libc::clockid_t) -> i128 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a local, valid through the call.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    i128::from(time.tv_sec) * NS + i128::from(time.tv_nsec)
+}
