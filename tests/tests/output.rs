@@ -119,3 +119,54 @@ fn devices_need_no_suffix() {
     let refusal = refused(report(&cluster, "0.5").args(["-o", "/tmp/report.pdf"]));
     assert_one_sentence(&refusal, 2, "cannot tell the format");
 }
+
+/// A real terminal, so narrow that hardly anything fits.
+#[test]
+fn a_terminal_of_twenty_columns() {
+    const COLUMNS: u16 = 20;
+    let cluster = quiet_cluster();
+    let (mut screen, terminal) = terminal(COLUMNS);
+    let mut command = report(&cluster, "2");
+    command.env_remove("COLUMNS").stdout(terminal.try_clone().expect("dup")).stderr(terminal);
+    let mut child = Owned::spawn(&mut command, libc::SIGKILL).expect("it");
+    drop(command);
+    psql(&cluster, "SELECT 'a statement that is far longer than the terminal is wide'");
+    let mut shown = Vec::new();
+    // EIO is how a terminal ends when the last who writes to it has gone.
+    let mut part = [0; 4096];
+    while let Ok(n @ 1..) = std::io::Read::read(&mut screen, &mut part) {
+        shown.extend_from_slice(&part[..n]);
+    }
+    assert_eq!(child.wait(Duration::from_secs(20)).expect("it ends").code(), Some(0));
+    let shown = String::from_utf8(shown).expect("text");
+    // What comes before the report is that it is attached, and the progress, drawn over itself.
+    let all = shown.lines().map(without_colours);
+    let lines: Vec<String> = all.skip_while(|line| !line.starts_with("PostgreSQL 1")).collect();
+    assert!(lines.len() > 40, "{shown}");
+    for line in &lines {
+        assert!(line.chars().count() <= COLUMNS as usize, "{line:?} in\n{shown}");
+    }
+}
+
+/// What one sees, and what a program writes to.
+fn terminal(columns: u16) -> (std::fs::File, std::fs::File) {
+    use std::os::fd::FromRawFd;
+    let (mut screen, mut terminal) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: openpty fills two descriptors, which are nobody else's.
+    unsafe {
+        let done = libc::openpty(&mut screen, &mut terminal, std::ptr::null_mut(), std::ptr::null_mut(), &size);
+        assert_eq!(done, 0, "openpty: {}", std::io::Error::last_os_error());
+        (std::fs::File::from_raw_fd(screen), std::fs::File::from_raw_fd(terminal))
+    }
+}
+
+fn without_colours(line: &str) -> String {
+    let mut out = String::new();
+    let mut parts = line.split('\x1b');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        out.push_str(part.split_once(|c: char| c.is_ascii_alphabetic()).map_or("", |(_, rest)| rest));
+    }
+    out.trim_end().to_owned()
+}

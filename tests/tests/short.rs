@@ -393,7 +393,11 @@ fn pids_are_used_again() {
     let took = storm(&cluster, Visit::Statement, 2, VISITS / 2);
     note("connections a second", VISITS as f64 / took.as_secs_f64());
     let report = profile.stop();
-    let left_out = left_out(&report);
+    // On a machine this slow each is switched away before it has touched the shared memory that its wait event is in.
+    let mut lost = report.coverage.lost.clone();
+    let unread = lost.remove("memory_read_failed").expect("the count of reads that failed");
+    let left_out = lost.remove("programs_skipped").expect("the count of runs that were left out");
+    assert!(unread <= 2 * VISITS && lost.values().all(|count| *count == 0), "{unread} reads failed, lost: {lost:?}");
     let visitors = report.backends.iter().filter(|backend| backend.role == "client backend");
     let mut pids: Vec<u32> = visitors.map(|backend| backend.pid).collect();
     assert_eq!(report.statements.count, VISITS, "{left_out} programs left out");

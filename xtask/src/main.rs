@@ -1,8 +1,9 @@
-//! The project's tasks: `cargo xtask setup | demo | test | vm | bench | codegen | support`.
+//! The project's tasks: `cargo xtask setup | demo | test | fuzz | vm | bench | codegen | support`.
 
 mod bench;
 mod codegen;
 mod demo;
+mod fuzz;
 mod support;
 mod test;
 mod toolchain;
@@ -25,6 +26,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every check: format, lints, unit tests, live tests
     Test(test::TestArgs),
+    /// Feed the parsers millions of random inputs
+    Fuzz(fuzz::FuzzArgs),
     /// Run the short tests on other kernels, in virtual machines
     Vm(vm::VmArgs),
     /// Measure what profiling costs
@@ -47,6 +50,7 @@ fn main() -> std::process::ExitCode {
         Task::Setup => toolchain::setup(toolchain::For::Test),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Support(args) => support::run(&args),

@@ -75,14 +75,18 @@ proptest! {
     }
 }
 
-/// A structure of nothing but anonymous members of its own type.
-#[test]
-fn types_that_hold_themselves() {
-    let mut types = Vec::new();
-    for word in [1, kind::STRUCT << 24 | 60, 8].into_iter().chain([0u32, 1, 0].into_iter().cycle().take(180)) {
-        types.extend(word.to_le_bytes());
+mod fixed {
+    use super::*;
+
+    /// A structure of nothing but anonymous members of its own type.
+    #[test]
+    fn types_that_hold_themselves() {
+        let mut types = Vec::new();
+        for word in [1, kind::STRUCT << 24 | 60, 8].into_iter().chain([0u32, 1, 0].into_iter().cycle().take(180)) {
+            types.extend(word.to_le_bytes());
+        }
+        let began = std::time::Instant::now();
+        ask(file(&types, 0));
+        assert!(began.elapsed().as_secs() < 30);
     }
-    let began = std::time::Instant::now();
-    ask(file(&types, 0));
-    assert!(began.elapsed().as_secs() < 30);
 }
