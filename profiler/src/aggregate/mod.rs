@@ -10,6 +10,7 @@ mod io;
 mod outside;
 mod pauses;
 mod queries;
+mod reclaim;
 mod samples;
 mod shares;
 mod slowest;
@@ -80,6 +81,7 @@ pub struct Aggregate {
     /// Waits for short locks, by the classes of both sides.
     pairs: wakes::Pairs,
     pauses: pauses::Pauses,
+    reclaims: reclaim::Reclaims,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -178,6 +180,7 @@ impl Aggregate {
             slowest: Slowest::default(),
             pairs: wakes::Pairs::default(),
             pauses: pauses::Pauses::default(),
+            reclaims: reclaim::Reclaims::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -281,6 +284,7 @@ impl Aggregate {
         self.checkpoints.next_interval();
         self.pairs.clear();
         self.pauses.next_interval();
+        self.reclaims.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.
