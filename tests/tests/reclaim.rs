@@ -104,23 +104,21 @@ fn workers_free_memory_for_their_leader() {
     assert_nothing_lost(&report);
 }
 
-/// What is written has to be on the disk before its memory is free again, and the group is full of it.
+/// What is written has to be on the disk before its memory is free again, the group is full of it, and the disk is slow.
 #[test]
 fn a_writer_below_a_limit() {
-    let group = match Cgroup::new("memory") {
-        Ok(group) => group,
-        Err(reason) => skip!("no limit of memory can be set here: {reason}"),
+    let (group, disk) = match (Cgroup::new("memory"), SlowDisk::mount(false)) {
+        (Ok(group), Ok(disk)) => (group, disk),
+        (Err(reason), _) | (_, Err(reason)) => skip!("{reason}"),
     };
-    let cluster = quiet_with(&["shared_buffers = 1MB", "work_mem = 64kB"]);
+    let cluster = quiet_with(&["shared_buffers = 1MB", "wal_level = minimal", "max_wal_senders = 0"]);
+    disk.tablespace(&cluster);
+    psql(&cluster, "CREATE UNLOGGED TABLE t (a int, b text) TABLESPACE slow");
     group.add(&cluster.pids());
     group.limit_memory(LIMIT / 2);
     let profile = Profile::start(&cluster, &[]);
-    for _ in 0..3 {
-        psql(
-            &cluster,
-            "SELECT count(*) FROM (SELECT repeat('x', 900), i FROM generate_series(1, 150000) i ORDER BY -i OFFSET 1) s",
-        );
-    }
+    disk.limit_pace(16 << 20);
+    psql(&cluster, "INSERT INTO t SELECT i, repeat('x', 900) FROM generate_series(1, 60000) i");
     let report = profile.stop();
     assert_nothing_lost(&report);
     let first = assert_first(&report, "reclaim");

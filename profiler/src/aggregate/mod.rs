@@ -211,6 +211,7 @@ impl Aggregate {
     pub fn appear(&mut self, pid: u32, namespace_pid: Option<u32>) {
         if let Some(before) = self.live.insert(pid, Backend { namespace_pid, ..Backend::new(pid) }) {
             // Its exit was not seen (a full ring buffer): the number is in use again.
+            self.forget_reclaim(pid);
             self.end(before);
         }
     }
@@ -256,6 +257,7 @@ impl Aggregate {
             backend.settle_outside(exit.outside_ns, &exit.outside, &exit.idle, &exit.samples);
             backend.alive = false;
             self.leave_to_leader(&mut backend);
+            self.forget_reclaim(exit.header.pid);
             self.end(backend);
         }
     }

@@ -88,6 +88,8 @@ impl Reclaims {
         self.groups.clear();
         self.open.clear();
         self.backends.clear();
+        // They were reported, without their class.
+        self.workers.clear();
     }
 
     fn enter(&mut self, mut key: Key, group: &Group) {
@@ -150,6 +152,14 @@ impl Aggregate {
             return waiting.push((ended_ns, group));
         }
         self.reclaims.enter((role, None), &group);
+    }
+
+    /// A process is gone, and what its workers left finds no class any more.
+    pub(super) fn forget_reclaim(&mut self, pid: u32) {
+        self.reclaims.reported.remove(&pid);
+        for (_, group) in self.reclaims.workers.remove(&pid).unwrap_or_default() {
+            self.reclaims.enter((Role::ParallelWorker.name(), None), &group);
+        }
     }
 
     /// A statement that slept has ended, and has a class.
@@ -301,6 +311,9 @@ mod tests {
         assert_eq!((memory.cgroup.count, memory.cgroup.cpu_ns, memory.host.max_ns), (2, 250, 299));
         assert_eq!(memory.host.freed_bytes, 64 * page_bytes());
         assert_eq!(memory.backends.len(), 2);
+        assert!(aggregate.reclaims.workers.is_empty() && aggregate.reclaims.reported.len() == 1);
+        aggregate.exit(&Exit { header: Header { pid: 7, ..Header::default() }, ..Exit::default() });
+        assert!(aggregate.reclaims.reported.is_empty());
     }
 
     #[test]
