@@ -270,7 +270,7 @@ mod tests {
 
     fn sums(kind: usize, ns: u64) -> ReclaimSums {
         let mut sums = ReclaimSums::default();
-        sums[kind] = ReclaimSum { count: 2, ns, cpu_ns: ns / 2, max_ns: ns - 1, pages: 64 };
+        sums[kind] = ReclaimSum { count: ns / 50, ns, cpu_ns: ns / 2, max_ns: ns - 1, pages: 64 };
         sums
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let rows: Vec<_> = memory.by.iter().map(|by| (by.role.as_str(), by.query.as_deref(), by.total_ns())).collect();
         let text = Some("SELECT a FROM t");
         assert_eq!(rows, [("parallel worker", text, 500), ("client backend", text, 300)]);
-        assert_eq!((memory.cgroup.count, memory.cgroup.cpu_ns, memory.host.max_ns), (2, 250, 299));
+        assert_eq!((memory.cgroup.count, memory.cgroup.cpu_ns, memory.host.max_ns), (10, 250, 299));
         assert_eq!(memory.host.freed_bytes, 64 * page_bytes());
         assert_eq!(memory.backends.len(), 2);
         assert!(aggregate.reclaims.workers.is_empty() && aggregate.reclaims.reported.len() == 1);
