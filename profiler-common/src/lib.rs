@@ -10,6 +10,7 @@ pub mod context;
 pub mod fields;
 pub mod files;
 pub mod ledger;
+pub mod reclaim;
 pub mod record;
 pub mod shape;
 pub mod state;

@@ -39,6 +39,9 @@ pub const KIND_CHECKPOINT: u32 = 31;
 /// [`Pause`].
 pub const KIND_PAUSE: u32 = 18;
 
+/// [`crate::reclaim::Reclaimed`].
+pub const KIND_RECLAIMED: u32 = 40;
+
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
 /// It started without a new receive: its message was already there with the one before it.

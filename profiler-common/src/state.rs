@@ -4,6 +4,7 @@ use crate::{
     fields::{BlockFields, KernelFields, PgFields, PgSymbols},
     files::{CLASSES, ClassIo, FileCall},
     ledger::{Ledger, SAMPLES, Sample},
+    reclaim::BackendReclaim,
     record::{Batch, IdleInTransaction},
 };
 
@@ -119,6 +120,9 @@ pub const BACKEND_THROTTLED: u32 = 1 << 13;
 pub const BACKEND_IN_TRANSACTION: u32 = 1 << 14;
 /// It frees memory because a cgroup is at its limit.
 pub const BACKEND_MEMCG_RECLAIM: u32 = 1 << 15;
+
+/// There is something in [`BackendReclaim::inside`] of [`Backend::reclaim`].
+pub const BACKEND_RECLAIMED: u32 = 1 << 23;
 
 /// There is something in [`Backend::io`].
 pub const BACKEND_IO: u32 = 1 << 24;
@@ -236,6 +240,8 @@ pub struct Backend {
     pub file_call: FileCall,
     /// Reads and writes of the open statement, or of the whole life of a process without a client, by class of file.
     pub io: [ClassIo; CLASSES],
+    /// Memory it had to free before it got some.
+    pub reclaim: BackendReclaim,
 }
 
 const _: () = assert!(
@@ -246,6 +252,7 @@ const _: () = assert!(
             + size_of::<Batch>()
             + size_of::<FileCall>()
             + CLASSES * size_of::<ClassIo>()
+            + size_of::<BackendReclaim>()
 );
 
 /// Programs whose hits are counted; index into the per-CPU `HITS` counters.

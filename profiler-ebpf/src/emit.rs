@@ -9,10 +9,13 @@ use pgstrobe_common::{
         BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_TEXT, Statement,
         TEXT_CUT, TEXT_FULL, Text,
     },
-    state::{BACKEND_IO, Backend, LOST_CLASSES_FULL, LOST_OTHER_RECORDS, LOST_RING_FULL, LOST_TEXT},
+    state::{BACKEND_IO, BACKEND_RECLAIMED, Backend, LOST_CLASSES_FULL, LOST_OTHER_RECORDS, LOST_RING_FULL, LOST_TEXT},
 };
 
-use crate::globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now};
+use crate::{
+    globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
+    reclaim,
+};
 
 /// Userspace drains on a timer; a wake-up per record would cost more than the record.
 const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
@@ -44,8 +47,13 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
         flags,
     };
     b.last_key = class_key;
-    if b.flags & BACKEND_IO != 0 {
-        io(pid, b, end, class_key, flags);
+    if b.flags & (BACKEND_IO | BACKEND_RECLAIMED) != 0 {
+        if b.flags & BACKEND_IO != 0 {
+            io(pid, b, end, class_key, flags);
+        }
+        if b.flags & BACKEND_RECLAIMED != 0 {
+            reclaim::finished(b, end, class_key, flags);
+        }
     }
     let ledger = &b.inside;
     if ledger.parts[0].count != 0

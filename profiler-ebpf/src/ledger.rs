@@ -144,6 +144,12 @@ pub fn give_back(b: &mut Backend) {
     }
 }
 
+/// CPU time of the current account up to now, in which the backend is on the CPU.
+#[inline(always)]
+pub fn cpu_so_far(b: &mut Backend, now: u64) -> u64 {
+    now.saturating_sub(b.cpu_mark_ns) + current(b).cpu_ns
+}
+
 /// Counts the time on the CPU up to a moment at which another account begins to run.
 #[inline(always)]
 pub fn account(b: &mut Backend, until: u64) {

@@ -18,6 +18,7 @@ mod pause;
 mod postgres;
 mod probes;
 mod ready;
+mod reclaim;
 mod statement;
 mod targets;
 mod wake;

@@ -13,8 +13,8 @@ use pgstrobe_common::{
     shape,
     state::{
         BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_IO,
-        BACKEND_MAYBE_DONE, BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_SIMPLE, BACKEND_STARTING, BOUNDARY_UPROBE,
-        Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
+        BACKEND_MAYBE_DONE, BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_RECLAIMED, BACKEND_SIMPLE, BACKEND_STARTING,
+        BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
     },
 };
 
@@ -22,7 +22,7 @@ use crate::{
     emit,
     globals::{CLASSES, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::below,
-    kernel, ledger, postgres, ready,
+    kernel, ledger, postgres, ready, reclaim,
 };
 
 /// Postgres sends in buffers of this size (`PQ_SEND_BUFFER_SIZE`, src/backend/libpq/pqcomm.c); a shorter send ends what it
@@ -257,9 +257,14 @@ pub fn forget(b: &mut Backend, end: u64) {
     if b.inside_samples[0].count != 0 {
         b.inside_samples = Default::default();
     }
-    if b.flags & BACKEND_IO != 0 {
-        b.flags &= !BACKEND_IO;
-        b.io = Default::default();
+    if b.flags & (BACKEND_IO | BACKEND_RECLAIMED) != 0 {
+        if b.flags & BACKEND_IO != 0 {
+            b.io = Default::default();
+        }
+        if b.flags & BACKEND_RECLAIMED != 0 {
+            reclaim::give_back(b);
+        }
+        b.flags &= !(BACKEND_IO | BACKEND_RECLAIMED);
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// `controller` by its name in version 2, `cpu` or `io`, or `cpuacct`, which every group of version 2 does.
+    /// `controller` by its name in version 2, `cpu`, `io` or `memory`, or `cpuacct`, which every group of version 2 does.
     pub fn new(controller: &str) -> Result<Self, String> {
         let (parent, v2) = hierarchy(controller)?;
         remove_orphans(&parent);
@@ -62,6 +62,19 @@ impl Cgroup {
         match self.v2 {
             true => self.set("io.max", &format!("{device} wbps={each_second}")),
             false => self.set("blkio.throttle.write_bps_device", &format!("{device} {each_second}")),
+        }
+    }
+
+    /// At most so many bytes of memory, the page cache included.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.set(if self.v2 { "memory.max" } else { "memory.limit_in_bytes" }, &bytes.to_string());
+    }
+
+    /// How often it was at that limit.
+    pub fn memory_hits(&self) -> u64 {
+        match self.v2 {
+            true => self.value("memory.events", "max "),
+            false => self.value("memory.failcnt", ""),
         }
     }
 

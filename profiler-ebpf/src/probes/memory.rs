@@ -1,7 +1,10 @@
-//! The kernel makes a backend wait for memory. These tracepoints are met only when it does.
+//! The kernel makes a backend wait for memory, or free some. These tracepoints are met only when it does.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pgstrobe_common::state::{BACKEND_MEMCG_RECLAIM, HIT_MEMORY};
+use pgstrobe_common::{
+    reclaim::{RECLAIM_CGROUP, RECLAIM_HOST},
+    state::{BACKEND_MEMCG_RECLAIM, HIT_MEMORY},
+};
 
 use crate::{
     globals::enter,
@@ -9,7 +12,7 @@ use crate::{
         self,
         writeback::{dirty_arguments, dirty_limits, pauses},
     },
-    ledger, pause, targets,
+    ledger, pause, reclaim, targets,
 };
 
 /// Too much memory is dirty: a pause follows at once, if there is one (mm/page-writeback.c). Its arguments differ between
@@ -28,20 +31,41 @@ pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+#[btf_tracepoint(function = "mm_vmscan_direct_reclaim_begin")]
+pub fn direct_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
+    enter!(HIT_MEMORY);
+    if let Some((_, b)) = targets::current() {
+        reclaim::begins(b);
+    }
+    0
+}
+
+/// `(unsigned long nr_reclaimed)`, as the one of a cgroup (include/trace/events/vmscan.h).
+#[btf_tracepoint(function = "mm_vmscan_direct_reclaim_end")]
+pub fn direct_reclaim_end(ctx: BtfTracePointContext) -> i32 {
+    enter!(HIT_MEMORY);
+    if let Some((_, b)) = targets::current() {
+        reclaim::ends(b, RECLAIM_HOST, ctx.arg(0));
+    }
+    0
+}
+
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_begin")]
 pub fn memcg_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
     if let Some((_, b)) = targets::current() {
         b.flags |= BACKEND_MEMCG_RECLAIM;
+        reclaim::begins(b);
     }
     0
 }
 
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_end")]
-pub fn memcg_reclaim_end(_ctx: BtfTracePointContext) -> i32 {
+pub fn memcg_reclaim_end(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
     if let Some((_, b)) = targets::current() {
         b.flags &= !BACKEND_MEMCG_RECLAIM;
+        reclaim::ends(b, RECLAIM_CGROUP, ctx.arg(0));
     }
     0
 }

@@ -20,7 +20,7 @@ use crate::{
     emit,
     globals::{FRESH, RING, enter, lost, now},
     kernel::{self, Task},
-    ledger, postgres, statement, targets,
+    ledger, postgres, reclaim, statement, targets,
 };
 
 /// `(struct task_struct *parent, struct task_struct *child)`: a child of the postmaster is a backend from its first breath.
@@ -142,6 +142,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     if b.flags & BACKEND_IO != 0 {
         emit::io(pid, b, now, 0, IO_OF_PROCESS);
     }
+    reclaim::exits(b, now);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
     match RING.reserve::<Exit>(0) {
         Some(mut entry) => {

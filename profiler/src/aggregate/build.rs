@@ -41,6 +41,7 @@ impl Aggregate {
         self.blocking.fill(report, self.major);
         self.fill_pairs(&mut report.blocking);
         self.fill_pauses(&mut report.storage.writeback.pauses);
+        self.fill_reclaim(&mut report.memory);
         for (reason, n) in &self.folded {
             report.coverage.lost.insert((*reason).into(), *n);
         }

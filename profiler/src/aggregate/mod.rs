@@ -10,6 +10,7 @@ mod io;
 mod outside;
 mod pauses;
 mod queries;
+mod reclaim;
 mod samples;
 mod shares;
 mod slowest;
@@ -80,6 +81,7 @@ pub struct Aggregate {
     /// Waits for short locks, by the classes of both sides.
     pairs: wakes::Pairs,
     pauses: pauses::Pauses,
+    reclaims: reclaim::Reclaims,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -178,6 +180,7 @@ impl Aggregate {
             slowest: Slowest::default(),
             pairs: wakes::Pairs::default(),
             pauses: pauses::Pauses::default(),
+            reclaims: reclaim::Reclaims::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -208,6 +211,7 @@ impl Aggregate {
     pub fn appear(&mut self, pid: u32, namespace_pid: Option<u32>) {
         if let Some(before) = self.live.insert(pid, Backend { namespace_pid, ..Backend::new(pid) }) {
             // Its exit was not seen (a full ring buffer): the number is in use again.
+            self.forget_reclaim(pid);
             self.end(before);
         }
     }
@@ -253,6 +257,7 @@ impl Aggregate {
             backend.settle_outside(exit.outside_ns, &exit.outside, &exit.idle, &exit.samples);
             backend.alive = false;
             self.leave_to_leader(&mut backend);
+            self.forget_reclaim(exit.header.pid);
             self.end(backend);
         }
     }
@@ -281,6 +286,7 @@ impl Aggregate {
         self.checkpoints.next_interval();
         self.pairs.clear();
         self.pauses.next_interval();
+        self.reclaims.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.

@@ -122,7 +122,7 @@ impl Names {
 }
 
 /// What a path of a group means: the container, the pod, the systemd unit; else the path.
-fn name(path: &str) -> String {
+pub fn name(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let pod = parts.iter().rev().find_map(|part| pod(part));
     let container = parts.iter().rev().find_map(|part| container(part));

@@ -6,4 +6,5 @@ pub mod cgroup_names;
 pub mod device;
 pub mod features;
 pub mod host_cpu;
+pub mod memcg;
 pub mod vm;

@@ -4,6 +4,7 @@ mod block;
 mod blocking;
 mod files;
 mod ledger;
+pub mod memory;
 mod wal;
 mod writeback;
 
@@ -302,6 +303,7 @@ pub fn busy() -> Report {
     };
     report.storage.wal = wal::sample();
     report.storage.writeback = writeback::busy();
+    report.memory = memory::busy();
     report.coverage = coverage(280_000, 51_000_000, count);
     report.findings = crate::findings::evaluate(&report);
     report

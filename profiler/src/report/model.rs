@@ -3,11 +3,13 @@
 //! Every output is a function of [`Report`]; nothing here knows how the data was taken. Durations are nanoseconds,
 //! sizes are bytes, query ids are decimal strings. Fields are added, never renamed.
 
+mod memory;
 mod storage;
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+pub use memory::*;
 pub use storage::*;
 
 /// Value of [`Report::schema`].
@@ -43,6 +45,9 @@ pub struct Report {
     /// From files to devices.
     #[serde(default)]
     pub storage: Storage,
+    /// What backends had to free before they got memory.
+    #[serde(default)]
+    pub memory: Memory,
     pub findings: Vec<Finding>,
 }
 

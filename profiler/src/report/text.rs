@@ -11,6 +11,7 @@ mod coverage;
 pub mod format;
 mod fsync;
 pub mod histogram;
+pub(crate) mod memory;
 pub(crate) mod parts;
 mod slow;
 mod statements;
@@ -55,6 +56,7 @@ pub fn render(report: &Report, options: &TextOptions) -> String {
     accounts::connections(report, &mut page);
     fsync::by_role(report, &mut page);
     fsync::files(report, &mut page);
+    memory::render(report, &mut page);
     storage::render(report, &mut page);
     coverage::probes(report, &mut page);
     coverage::losses(report, &mut page);

@@ -2,11 +2,12 @@
 
 use pgstrobe_common::{
     files::{File, StatementIo, Truncated},
+    reclaim::Reclaimed,
     record::{
         BATCH_LEN, Batch, Checkpoint, Exit, Finished, Fork, Header, KIND_BATCH, KIND_CHECKPOINT, KIND_EXIT, KIND_FILE,
-        KIND_FORK, KIND_PAUSE, KIND_READY, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_SYNC, KIND_TEXT, KIND_TITLE,
-        KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID,
-        Text, Title, Wake, WalWritten,
+        KIND_FORK, KIND_PAUSE, KIND_READY, KIND_RECLAIMED, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_SYNC, KIND_TEXT,
+        KIND_TITLE, KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL,
+        TEXT_QUERY_ID, Text, Title, Wake, WalWritten,
     },
 };
 
@@ -38,7 +39,7 @@ macro_rules! plain {
 }
 
 plain!(Header, Statement, BatchHead, Finished, Fork, Ready, Title, Exit, Text, Sync, Wake);
-plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause);
+plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause, Reclaimed);
 
 /// A [`Batch`] up to its statements.
 #[repr(C)]
@@ -150,6 +151,7 @@ impl Session {
                     let pause: Pause = record(bytes);
                     self.aggregate.pause(&pause);
                 }
+                KIND_RECLAIMED => self.aggregate.reclaimed(&record(bytes)),
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
             }
         }

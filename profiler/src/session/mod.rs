@@ -6,6 +6,7 @@ mod costs;
 mod coverage;
 mod drain;
 mod host;
+mod memory;
 mod names;
 mod restart;
 mod start;
@@ -55,6 +56,7 @@ pub struct Session {
     backends: Backends,
     waits: waits::Sampler,
     storage: storage::Storage,
+    memory: memory::Memory,
     names: names::Names,
     target: Array<MapData, Target>,
     server: Server,
@@ -151,6 +153,7 @@ impl Session {
             let query = if open { self.server.query(pid) } else { None };
             let before = state.flags & BACKEND_CUT != 0;
             self.aggregate.settle(pid, &state, now, query, before);
+            self.aggregate.settle_reclaim(pid, &state);
         }
         let mut report = Report {
             schema: SCHEMA.into(),
@@ -163,6 +166,7 @@ impl Session {
         };
         self.aggregate.fill(&mut report);
         self.storage.fill(&mut report, &self.server);
+        self.memory.fill(&mut report, self.server.cluster.postmaster_pid);
         self.fill_names(&mut report);
         self.storage.wal.fill(&mut report, &self.server, &mut self.aggregate);
         self.fill_coverage(&mut report);

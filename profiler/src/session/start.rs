@@ -16,7 +16,7 @@ use pgstrobe_common::{
     state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
 };
 
-use super::{Refused, Session, backends::Backends, coverage, names, restart, storage, waits};
+use super::{Refused, Session, backends::Backends, coverage, memory, names, restart, storage, waits};
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
@@ -140,6 +140,7 @@ impl Session {
         }
 
         let storage = storage::Storage::open(&mut ebpf, &server, &btf)?;
+        let memory = memory::Memory::open(server.cluster.postmaster_pid);
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
         let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
@@ -151,6 +152,7 @@ impl Session {
             backends,
             waits: waits::Sampler::default(),
             storage,
+            memory,
             names,
             target,
             server,
