@@ -35,6 +35,8 @@ pub const KIND_TRUNCATED: u32 = 15;
 pub const KIND_WAL_WRITTEN: u32 = 30;
 /// [`Checkpoint`].
 pub const KIND_CHECKPOINT: u32 = 31;
+/// [`crate::aio::AioWake`].
+pub const KIND_AIO_WAKE: u32 = 40;
 
 /// [`Pause`].
 pub const KIND_PAUSE: u32 = 18;

@@ -2,6 +2,7 @@
 //!
 //! Memory is bounded: what does not fit goes to an `other` entry and is counted.
 
+mod aio;
 mod batch;
 mod blocking;
 mod build;
@@ -80,6 +81,7 @@ pub struct Aggregate {
     /// Waits for short locks, by the classes of both sides.
     pairs: wakes::Pairs,
     pauses: pauses::Pauses,
+    aio: aio::Aio,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -178,6 +180,7 @@ impl Aggregate {
             slowest: Slowest::default(),
             pairs: wakes::Pairs::default(),
             pauses: pauses::Pauses::default(),
+            aio: aio::Aio::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -281,6 +284,7 @@ impl Aggregate {
         self.checkpoints.next_interval();
         self.pairs.clear();
         self.pauses.next_interval();
+        self.aio.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.

@@ -106,6 +106,7 @@ impl Aggregate {
             backend.blocked = None;
             self.claim_wakes(pid, first.start_ns, place.class);
             self.claim_pauses(pid, first.start_ns, place.class);
+            self.claim_aio(pid, first.start_ns, place.class);
         }
     }
 }
