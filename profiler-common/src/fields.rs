@@ -236,7 +236,6 @@ table! {
         control_crc: "ControlFileData", ["crc"];
         /// Asynchronous I/O, 18 and later (src/include/storage/aio_internal.h).
         aio_backends: "PgAioCtl", ["backend_state"];
-        aio_backend_count: "PgAioCtl", ["backend_state_count"];
         aio_handles: "PgAioCtl", ["io_handles"];
         aio_handle_count: "PgAioCtl", ["io_handle_count"];
         aio_first_handle: "PgAioBackend", ["io_handle_off"];

@@ -17,13 +17,24 @@ const MOST_HANDLES: u32 = 1024;
 /// How the server makes its asynchronous I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Not at all: as other versions do.
+    /// Not at all: as other versions do (`IOMETHOD_SYNC`, 0, src/include/storage/aio.h).
     Sync,
     Worker,
     IoUring,
 }
 
 impl Method {
+    /// None before 18, and where the executable does not say.
+    pub fn of(server: &Server) -> Option<Self> {
+        let layout = server.layout.filter(|layout| layout.aio_worker.is_some())?;
+        match server.variable("io_method") {
+            method @ Some(_) if method == layout.aio_worker => Some(Self::Worker),
+            method @ Some(_) if method == layout.aio_uring => Some(Self::IoUring),
+            Some(0) => Some(Self::Sync),
+            _ => None,
+        }
+    }
+
     /// As in `io_method`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,47 +63,32 @@ pub struct Reader {
     processes: u32,
     backends: u64,
     handles: u64,
-    pub method: Method,
     /// Handles of a process: `io_max_concurrency`, as the server settled it.
     pub concurrency: u32,
 }
 
 impl Reader {
-    /// None before 18.
-    ///
     /// # Errors
     /// Why the depth cannot be read, for people.
-    pub fn of(server: &Server) -> Option<Result<Self, String>> {
-        let layout = server.layout?;
-        let sizes = (layout.aio_handle_size?, layout.aio_backend_size?, layout.aio_submitted?);
-        let method = match server.variable("io_method") {
-            Some(method) if Some(method) == layout.aio_worker => Method::Worker,
-            Some(method) if Some(method) == layout.aio_uring => Method::IoUring,
-            Some(0) => Method::Sync,
-            _ => return Some(Err("the server's executable exports no io_method".into())),
-        };
-        Some(Self::open(server, &layout.user, sizes, method))
-    }
-
-    fn open(
-        server: &Server,
-        fields: &'static UserFields,
-        (handle_size, backend_size, submitted): (u32, u32, u32),
-        method: Method,
-    ) -> Result<Self, String> {
+    pub fn of(server: &Server) -> Result<Self, String> {
+        let layout = server.layout.ok_or("no layout table")?;
+        let fields = &layout.user;
+        let sizes = layout.aio_handle_size.zip(layout.aio_backend_size).zip(layout.aio_submitted);
+        let ((handle_size, backend_size), submitted) = sizes.ok_or("the layout table has no asynchronous I/O")?;
         let memory = ProcessMemory::open(server.cluster.postmaster_pid).map_err(|error| error.to_string())?;
         let control = server.address("pgaio_ctl").ok_or("the server's executable exports no pgaio_ctl")?;
         let pointer = |at: u64| memory.ptr(at).map_err(|error| error.to_string());
         let number = |at: u64| memory.read_u32(at).map_err(|error| error.to_string());
         let control = pointer(control)?;
-        let processes = number(control + u64::from(fields.aio_backend_count))?;
+        // The control structure has a field for the number of processes, which nobody fills.
         let all = number(control + u64::from(fields.aio_handle_count))?;
+        let concurrency = server.variable("io_max_concurrency").unwrap_or(0);
+        let processes = all.checked_div(concurrency).unwrap_or(0);
         let backends = pointer(control + u64::from(fields.aio_backends))?;
         let handles = pointer(control + u64::from(fields.aio_handles))?;
-        let concurrency = all.checked_div(processes).unwrap_or(0);
         let plausible = (1..=MOST_PROCESSES).contains(&processes)
             && (1..=MOST_HANDLES).contains(&concurrency)
-            && concurrency * processes == all
+            && all.is_multiple_of(concurrency)
             && is_address(backends)
             && is_address(handles);
         if !plausible {
@@ -100,18 +96,8 @@ impl Reader {
         }
         let submitted = u8::try_from(submitted).map_err(|_| "no such state")?;
         let (handle_size, backend_size) = (u64::from(handle_size), u64::from(backend_size));
-        let this = Self {
-            memory,
-            fields,
-            submitted,
-            handle_size,
-            backend_size,
-            processes,
-            backends,
-            handles,
-            method,
-            concurrency,
-        };
+        let this =
+            Self { memory, fields, submitted, handle_size, backend_size, processes, backends, handles, concurrency };
         if !this.owners_agree() {
             return Err("the entries of asynchronous I/O do not name their handles".into());
         }

@@ -14,7 +14,8 @@ use crate::{
 pub struct Aio {
     postmaster: u32,
     /// None before 18.
-    reader: Option<Result<Reader, String>>,
+    method: Option<Method>,
+    reader: Result<Reader, String>,
     /// What an io worker shows while it has nothing to do.
     idle: u32,
     sums: Sums,
@@ -39,15 +40,15 @@ struct Sums {
 impl Aio {
     pub fn open(server: &Server) -> Self {
         let idle = wait_event::encode(server.cluster.version.major, CLASS_ACTIVITY, "IoWorkerMain").unwrap_or(0);
-        let reader = Reader::of(server);
-        Self { postmaster: server.cluster.postmaster_pid, reader, idle, sums: Sums::default() }
+        let postmaster = server.cluster.postmaster_pid;
+        Self { postmaster, method: Method::of(server), reader: Reader::of(server), idle, sums: Sums::default() }
     }
 
     pub fn look(&mut self, server: &Server, aggregate: &Aggregate) {
         if self.postmaster != server.cluster.postmaster_pid {
             *self = Self { sums: std::mem::take(&mut self.sums), ..Self::open(server) };
         }
-        let Some(Ok(reader)) = &self.reader else { return };
+        let (Some(method), Ok(reader)) = (self.method, &self.reader) else { return };
         let Some(depth) = reader.look() else {
             self.sums.unread += 1;
             return;
@@ -60,7 +61,7 @@ impl Aio {
         sums.max = sums.max.max(all);
         sums.process_max = sums.process_max.max(depth.under_way.iter().copied().max().unwrap_or(0).into());
         sums.processes_max = sums.processes_max.max(depth.under_way.len() as u64);
-        if reader.method != Method::Worker || self.idle == 0 {
+        if method != Method::Worker || self.idle == 0 {
             return;
         }
         let is_worker = |pid: &u32| aggregate.identity(*pid).is_some_and(|identity| identity.role == Role::IoWorker);
@@ -73,22 +74,20 @@ impl Aio {
 
     pub fn fill(&mut self, report: &mut Report, server: &Server, waits: Vec<model::AioWait>) {
         let sums = std::mem::take(&mut self.sums);
-        let (depth, method, max_concurrency) = match &self.reader {
-            None => return,
-            Some(Ok(reader)) => (Some(sums.depth()), reader.method.name(), reader.concurrency),
-            Some(Err(reason)) => {
-                report.coverage.notes.push(format!("the depth of asynchronous I/O is not shown: {reason}"));
-                (None, "unknown", 0)
-            }
-        };
+        let Some(method) = self.method else { return };
+        if let Err(reason) = &self.reader {
+            report.coverage.notes.push(format!("the depth of asynchronous I/O is not shown: {reason}"));
+        }
+        let depth = self.reader.is_ok().then(|| sums.depth());
+        let max_concurrency = server.variable("io_max_concurrency").unwrap_or(0);
         *report.coverage.lost.entry("aio_looks_failed".into()).or_default() += sums.unread;
-        let setting = server.variable("io_workers").filter(|_| method == Method::Worker.name());
+        let setting = server.variable("io_workers").filter(|_| method == Method::Worker);
         let workers = setting.map(|setting| model::AioWorkers {
             setting,
             busy_mean: sums.workers_busy as f64 / sums.worker_looks.max(1) as f64,
             all_busy_looks: sums.all_busy_looks,
         });
-        let method = method.into();
+        let method = method.name().into();
         report.storage.aio = Some(model::Aio { method, max_concurrency, depth, workers, waits });
     }
 }
