@@ -2,34 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use xtask::cluster::{Cluster, ClusterOptions};
+use xtask::cluster::Cluster;
 use xtask::servers::Build;
 
 use crate::witness::{Bpftrace, TICK};
-use crate::{QUIET, cluster, psql};
-
-/// Rows of the table `big`, eight a page.
-pub const ROWS: u64 = 16_000;
+use crate::{QUIET, psql};
 
 /// A cluster of 18 with this method and further settings, in which every read of a relation goes to the device, and a
-/// table of 16 MiB that does not fit in its buffers.
+/// table `big` of 31 MiB that does not fit in its buffers.
 pub fn aio_cluster(build: &str, method: &str, settings: &[&str]) -> Result<Cluster, String> {
     let server = Build::named(build).expect("a build").provide().map_err(|error| format!("{build}: {error:#}"))?;
     let method = format!("io_method = {method}");
-    let own = [&method, "shared_buffers = 1MB", "debug_io_direct = data", "max_parallel_workers_per_gather = 0"];
+    let own = [
+        &method,
+        "shared_buffers = 16MB",
+        "max_connections = 20",
+        "debug_io_direct = data",
+        "synchronize_seqscans = off",
+        "max_parallel_workers_per_gather = 0",
+    ];
     let settings = [QUIET, &own, settings].concat();
-    let options: ClusterOptions = server.with(&settings);
-    let cluster = Cluster::start(options).map_err(|error| format!("{build} with {method}: {error:#}"))?;
-    psql(&cluster, "CREATE TABLE big AS SELECT i, repeat('x', 900) AS text FROM generate_series(1, 16000) i");
+    let cluster =
+        Cluster::start(server.with(&settings)).map_err(|error| format!("{build} with {method}: {error:#}"))?;
+    psql(&cluster, "CREATE TABLE big AS SELECT i, repeat('x', 900) AS text FROM generate_series(1, 32000) i");
     psql(&cluster, "VACUUM ANALYZE big");
     psql(&cluster, "CHECKPOINT");
     Ok(cluster)
-}
-
-/// The same for a test that cannot do without it.
-pub fn plain_18(settings: &[&str]) -> Result<Cluster, String> {
-    let server = Build::named("npm-18").expect("a build").provide().map_err(|error| format!("{error:#}"))?;
-    Ok(cluster(server.with(&[QUIET, settings].concat())))
 }
 
 /// Calls that read, and the time in them.

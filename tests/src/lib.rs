@@ -5,6 +5,7 @@
 //! run here says why with [`skip!`].
 
 mod activity;
+mod aio;
 mod block_witness;
 mod blocked;
 mod bpf;
@@ -34,6 +35,7 @@ mod witness;
 mod writeback;
 
 pub use activity::{Activity, Samples, WITNESS};
+pub use aio::{BpftraceReads, Reads, aio_cluster};
 pub use block_witness::{BlockTimes, BpftraceBlocks, Micros};
 pub use blocked::{Edges, blocked, blocked_in};
 pub use bpf::BpfObjects;

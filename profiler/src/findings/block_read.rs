@@ -41,8 +41,10 @@ pub fn find_reads(report: &Report) -> Option<(Cost, Vec<String>)> {
     ];
     evidence.extend(all.each("a read"));
     evidence.extend(workers_reads(report));
+    // The reads of io_uring are no calls: those that are seen are the few others.
+    let seen = !report.storage.files.io_uring;
     let relation = report.storage.files.relations.iter().max_by_key(|one| one.io.device_read_bytes);
-    if let Some(relation) = relation.filter(|one| one.io.device_read_bytes > 0) {
+    if let Some(relation) = relation.filter(|one| seen && one.io.device_read_bytes > 0) {
         let size = relation.size_bytes.map(|size| format!(", it has {}", bytes(size))).unwrap_or_default();
         evidence.push(format!(
             "most from {}: {} from the device{size}",
@@ -91,7 +93,7 @@ fn find(report: &Report) -> Option<Found> {
     }
     let (all, mut evidence) = find_reads(report)?;
     let (read, device_bytes) = read_from_device(report);
-    if device_bytes > 0 {
+    if device_bytes > 0 && !report.storage.files.io_uring {
         evidence.insert(1, format!("{} of {} read came from the device", bytes(device_bytes), bytes(read)));
     }
     let device = in_device(report);

@@ -45,10 +45,11 @@ fn find(report: &Report) -> Option<Found> {
             number(count)
         ),
         format!(
-            "the {} io workers were without work for {} of their time, {} of it they waited for the device",
+            "of the time of io workers ({}), {} were without work, {} a wait for the device, {} on CPU",
             workers.setting,
             percent(time.idle),
-            percent(time.reading)
+            percent(time.reading),
+            percent(time.on_cpu)
         ),
     ];
     if let Some(depth) = aio.depth.as_ref().filter(|depth| depth.busy_looks > 0) {

@@ -69,7 +69,8 @@ pub(crate) fn worker_time(report: &Report) -> Option<WorkerTime> {
 }
 
 fn at_work(report: &Report, workers: &AioWorkers, page: &mut Page) {
-    let mut line = format!(" {}", tie(&format!("{} io workers", workers.setting)));
+    let s = if workers.setting == 1 { "" } else { "s" };
+    let mut line = format!(" {}", tie(&format!("{} io worker{s}", workers.setting)));
     if let Some(time) = worker_time(report) {
         let parts = [
             ("waiting for the device", time.reading),
