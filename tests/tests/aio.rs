@@ -159,7 +159,7 @@ fn too_few_workers() {
     let favour = |pids: Vec<u32>| {
         for pid in pids {
             // SAFETY: a plain system call.
-            unsafe { libc::setpriority(libc::PRIO_PROCESS, pid, -20) };
+            unsafe { libc::setpriority(libc::PRIO_PROCESS as _, pid, -20) };
         }
     };
     favour(workers(&cluster));

@@ -15,8 +15,10 @@ pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, 
 
 /// Reads of relations; from 18 on a reader may wait for another process that reads for it (AioIoCompletion).
 pub fn is_read(part: &LedgerPart) -> bool {
-    let relation =
-        waits(part, "IO", "DataFileRead") || waits(part, "IO", "AioIoCompletion") || waits_in(part, "IO", "AioIoUring");
+    let relation = waits(part, "IO", "DataFileRead")
+        || waits(part, "IO", "AioIoCompletion")
+        || waits_in(part, "IO", "AioIoUring")
+        || waits(part, "LWLock", "AioUringCompletion");
     let other_rule = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
     relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
 }
@@ -131,6 +133,7 @@ mod tests {
         assert_eq!(found.confidence, Confidence::High);
         assert_eq!(find("IO:DataFileRead", "other").unwrap().confidence, Confidence::Medium);
         assert!(find("IO:SLRURead", "block_read").is_some());
+        assert!(find("LWLock:AioUringCompletion", "futex").is_some());
         assert_eq!(find("IO:BufFileRead", "block_read"), None);
         assert_eq!(find("IO:DataFileRead", "memcg_reclaim"), None);
         assert_eq!(testing::find(&RULE, &testing::caused(4_000, &[("IO:DataFileRead", "block_read", 6)])), None);
