@@ -234,6 +234,14 @@ table! {
         control_redo: "ControlFileData", ["checkPointCopy.redo"];
         control_time: "ControlFileData", ["checkPointCopy.time"];
         control_crc: "ControlFileData", ["crc"];
+        /// Asynchronous I/O, 18 and later (src/include/storage/aio_internal.h).
+        aio_backends: "PgAioCtl", ["backend_state"];
+        aio_handles: "PgAioCtl", ["io_handles"];
+        aio_handle_count: "PgAioCtl", ["io_handle_count"];
+        aio_first_handle: "PgAioBackend", ["io_handle_off"];
+        aio_under_way: "PgAioBackend", ["in_flight_ios.count"];
+        aio_state: "PgAioHandle", ["state"];
+        aio_owner: "PgAioHandle", ["owner_procno"];
     }
 }
 

@@ -132,6 +132,9 @@ pub struct FileCall {
     /// Bytes asked of that device, and given to it.
     pub device_read_bytes: u64,
     pub device_write_bytes: u64,
+    /// Beginning and end of the call that ended last; 0 while the next one is under way.
+    pub last_began_ns: u64,
+    pub last_ended_ns: u64,
 }
 
 /// Record: a file was met for the first time under this key and name.
@@ -182,7 +185,7 @@ pub struct StatementIo {
 const _: () = assert!(size_of::<FileKey>() == 24);
 const _: () = assert!(size_of::<FileIo>() == 21 * 8);
 const _: () = assert!(size_of::<ClassIo>() == 10 * 8);
-const _: () = assert!(size_of::<FileCall>() == 10 * 8);
+const _: () = assert!(size_of::<FileCall>() == 12 * 8);
 const _: () = assert!(size_of::<File>() == 48 + PATH_PARTS * PATH_PART_LEN);
 const _: () = assert!(size_of::<Truncated>() == 24 + TRUNCATED_LEN);
 const _: () = assert!(size_of::<StatementIo>() == 32 + CLASSES * size_of::<ClassIo>());

@@ -5,6 +5,7 @@
 //! conversions, never transmuted.
 #![no_std]
 
+pub mod aio;
 pub mod block;
 pub mod context;
 pub mod fields;

@@ -26,21 +26,23 @@ pub const KIND_TITLE: u32 = 8;
 /// [`Wake`].
 pub const KIND_WAKE: u32 = 9;
 /// [`crate::files::File`].
-pub const KIND_FILE: u32 = 13;
+pub const KIND_FILE: u32 = 10;
 /// [`crate::files::StatementIo`].
-pub const KIND_STATEMENT_IO: u32 = 14;
+pub const KIND_STATEMENT_IO: u32 = 11;
 /// [`crate::files::Truncated`].
-pub const KIND_TRUNCATED: u32 = 15;
+pub const KIND_TRUNCATED: u32 = 12;
 /// [`WalWritten`].
-pub const KIND_WAL_WRITTEN: u32 = 30;
+pub const KIND_WAL_WRITTEN: u32 = 14;
 /// [`Checkpoint`].
-pub const KIND_CHECKPOINT: u32 = 31;
+pub const KIND_CHECKPOINT: u32 = 15;
+/// [`crate::aio::AioWake`].
+pub const KIND_AIO_WAKE: u32 = 16;
 
 /// [`Pause`].
-pub const KIND_PAUSE: u32 = 18;
+pub const KIND_PAUSE: u32 = 13;
 
 /// [`crate::reclaim::Reclaimed`].
-pub const KIND_RECLAIMED: u32 = 40;
+pub const KIND_RECLAIMED: u32 = 17;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;

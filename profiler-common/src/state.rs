@@ -35,6 +35,8 @@ pub struct Settings {
     /// Wait events in which one backend does the work of others and wakes them (group updates), and `SyncRep`, beside
     /// those of the classes `LWLock`, `Lock` and `BufferPin`; 0 for none.
     pub waits_for_others: [u32; 3],
+    /// Wait event in which a backend waits for a read of another process (18 and later); 0 for none.
+    pub wait_for_aio: u32,
     /// Bit of `task_struct.in_iowait` in the word at its offset, 0 where unknown.
     pub in_iowait: u32,
     /// 1 where tracepoints run with preemption on and hooks have a second program each: the kernel leaves a program out
@@ -66,6 +68,7 @@ impl Settings {
         task_btf: 0,
         state_running: u32::MAX,
         waits_for_others: [0; 3],
+        wait_for_aio: 0,
         in_iowait: 0,
         twice: 0,
         bio_second: 0,

@@ -7,6 +7,7 @@
 // For instructions that are not in the language: see `instructions`.
 #![feature(asm_experimental_arch)]
 
+mod aio;
 mod block;
 mod emit;
 mod files;

@@ -7,7 +7,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    emit,
+    aio, emit,
     globals::{now, setting},
     kernel, statement, targets,
 };
@@ -36,12 +36,16 @@ pub fn woken(b: &mut Backend) {
     let class = event >> 24;
     let others = setting!(waits_for_others);
     let group = event != 0 && (event == others[0] || event == others[1] || event == others[2]);
-    if class != LWLOCK && class != LOCK && class != BUFFER_PIN && !group {
+    let aio = event != 0 && event == setting!(wait_for_aio);
+    if class != LWLOCK && class != LOCK && class != BUFFER_PIN && !group && !aio {
         return;
     }
     let Some((pid, waker)) = targets::current() else { return };
     if pid == b.pid || !wakes(kernel::current_syscall()) {
         return;
+    }
+    if aio {
+        return aio::woken(b, pid, waker);
     }
     let now = now();
     let active = waker.flags & BACKEND_OPEN != 0;

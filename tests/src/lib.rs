@@ -5,6 +5,7 @@
 //! run here says why with [`skip!`].
 
 mod activity;
+mod aio;
 mod block_witness;
 mod blocked;
 mod bpf;
@@ -21,8 +22,8 @@ mod neighbours;
 mod notes;
 mod processes;
 mod profile;
-mod set_clock;
 mod reclaim;
+mod set_clock;
 mod slow_disk;
 mod slow_wal;
 mod standby;
@@ -37,6 +38,7 @@ mod witness;
 mod writeback;
 
 pub use activity::{Activity, Samples, WITNESS};
+pub use aio::{BpftraceReads, Reads, aio_cluster};
 pub use block_witness::{BlockTimes, BpftraceBlocks, Micros};
 pub use blocked::{Edges, blocked, blocked_in};
 pub use bpf::BpfObjects;
@@ -52,8 +54,8 @@ pub use neighbours::{Neighbours, READER, WRITER};
 pub use notes::{note, note_hooks};
 pub use processes::{backend_types, own_pid, pids_by_own};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
-pub use set_clock::SetClock;
 pub use reclaim::{BpftraceReclaims, Reclaims};
+pub use set_clock::SetClock;
 pub use slow_disk::{SlowDisk, sectors_written};
 pub use slow_wal::SlowWal;
 pub use standby::Pair;

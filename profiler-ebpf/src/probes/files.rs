@@ -87,7 +87,9 @@ fn end(ctx: &TracePointContext, call: u32) -> u32 {
         return 0;
     }
     b.file_call.began_ns = 0;
-    let ns = now() - began;
+    let now = now();
+    let ns = now - began;
+    (b.file_call.last_began_ns, b.file_call.last_ended_ns) = (began, now);
     let who = files::backend_type(b);
     let Some(io) = files::entry(&b.file_call, who) else { return 0 };
     files::count(b, io, Returned { call, began, ns, ret: argument(ctx, 0) as i64 }, who);

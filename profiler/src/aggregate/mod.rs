@@ -2,6 +2,7 @@
 //!
 //! Memory is bounded: what does not fit goes to an `other` entry and is counted.
 
+mod aio;
 mod batch;
 mod blocking;
 mod build;
@@ -82,6 +83,7 @@ pub struct Aggregate {
     pairs: wakes::Pairs,
     pauses: pauses::Pauses,
     reclaims: reclaim::Reclaims,
+    aio: aio::Aio,
     /// When the profile, or its interval, began, by the clock of the records.
     began_ns: u64,
     /// Statements but those in `cut`.
@@ -181,6 +183,7 @@ impl Aggregate {
             pairs: wakes::Pairs::default(),
             pauses: pauses::Pauses::default(),
             reclaims: reclaim::Reclaims::default(),
+            aio: aio::Aio::default(),
             began_ns: 0,
             count: 0,
             unclaimed_workers: 0,
@@ -287,6 +290,7 @@ impl Aggregate {
         self.pairs.clear();
         self.pauses.next_interval();
         self.reclaims.next_interval();
+        self.aio.next_interval();
     }
 
     /// Statements counted so far, those that began before the profile left out.

@@ -107,6 +107,7 @@ impl Aggregate {
             self.claim_wakes(pid, first.start_ns, place.class);
             self.claim_pauses(pid, first.start_ns, place.class);
             self.claim_reclaim(pid, first, place.class);
+            self.claim_aio(pid, first.start_ns, place.class);
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::cold_cache;
 use super::rule::{Confidence, Found, Rule};
 use super::time::{
-    Cost, bytes, caused, cost, duration, in_waits, listed, notable, percent, severity_of, waits, waits_in,
+    Cost, bytes, caused, cost, duration, in_waits, listed, notable, number, percent, severity_of, waits, waits_in,
     worst_statement,
 };
 use crate::report::{
-    model::{LedgerPart, Report},
+    model::{AioWait, LedgerPart, Report},
     text::storage::files::relation_name,
 };
 
@@ -15,8 +15,10 @@ pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, 
 
 /// Reads of relations; from 18 on a reader may wait for another process that reads for it (AioIoCompletion).
 pub fn is_read(part: &LedgerPart) -> bool {
-    let relation =
-        waits(part, "IO", "DataFileRead") || waits(part, "IO", "AioIoCompletion") || waits_in(part, "IO", "AioIoUring");
+    let relation = waits(part, "IO", "DataFileRead")
+        || waits(part, "IO", "AioIoCompletion")
+        || waits_in(part, "IO", "AioIoUring")
+        || waits(part, "LWLock", "AioUringCompletion");
     let other_rule = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
     relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
 }
@@ -40,8 +42,11 @@ pub fn find_reads(report: &Report) -> Option<(Cost, Vec<String>)> {
         ),
     ];
     evidence.extend(all.each("a read"));
+    evidence.extend(workers_reads(report));
+    // The reads of io_uring are no calls: those that are seen are the few others.
+    let seen = !report.storage.files.io_uring;
     let relation = report.storage.files.relations.iter().max_by_key(|one| one.io.device_read_bytes);
-    if let Some(relation) = relation.filter(|one| one.io.device_read_bytes > 0) {
+    if let Some(relation) = relation.filter(|one| seen && one.io.device_read_bytes > 0) {
         let size = relation.size_bytes.map(|size| format!(", it has {}", bytes(size))).unwrap_or_default();
         evidence.push(format!(
             "most from {}: {} from the device{size}",
@@ -51,6 +56,32 @@ pub fn find_reads(report: &Report) -> Option<(Cost, Vec<String>)> {
     }
     evidence.extend(worst_statement(report, is_read));
     Some((all, evidence))
+}
+
+/// Waits for reads that an io worker of 18 makes sleep for the worker: what that did is beside them.
+fn of_workers(report: &Report) -> impl Iterator<Item = &AioWait> {
+    report.storage.aio.iter().flat_map(|aio| &aio.waits).filter(|wait| wait.by == "io worker")
+}
+
+fn workers_reads(report: &Report) -> Option<String> {
+    let sum = |of: fn(&AioWait) -> u64| of_workers(report).map(of).sum::<u64>();
+    let (count, queued, reading) = (sum(|wait| wait.count), sum(|wait| wait.queued_ns), sum(|wait| wait.reading_ns));
+    let device = sum(|wait| wait.from_device);
+    (count > 0).then(|| {
+        format!(
+            "of {} for io workers, {} while they read, {} before; {} of {} reads waited for came from the device",
+            duration(sum(|wait| wait.total_ns)),
+            duration(reading),
+            duration(queued),
+            number(device),
+            number(count)
+        )
+    })
+}
+
+/// Time of waits while an io worker read from the device, as far as that is known of the waits in all.
+fn workers_in_device(report: &Report) -> u64 {
+    of_workers(report).filter(|wait| wait.from_device * 2 >= wait.count).map(|wait| wait.reading_ns).sum()
 }
 
 fn in_device(report: &Report) -> Cost {
@@ -64,13 +95,17 @@ fn find(report: &Report) -> Option<Found> {
     }
     let (all, mut evidence) = find_reads(report)?;
     let (read, device_bytes) = read_from_device(report);
-    if device_bytes > 0 {
+    if device_bytes > 0 && !report.storage.files.io_uring {
         evidence.insert(1, format!("{} of {} read came from the device", bytes(device_bytes), bytes(read)));
     }
     let device = in_device(report);
     Some(Found {
         severity: severity_of(all.share),
-        confidence: if device.ns * 2 >= all.ns { Confidence::High } else { Confidence::Medium },
+        confidence: if (device.ns + workers_in_device(report)) * 2 >= all.ns {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
         title: format!("{} of statement time is reading data from disk", percent(all.share)),
         evidence,
         advice:
@@ -98,6 +133,7 @@ mod tests {
         assert_eq!(found.confidence, Confidence::High);
         assert_eq!(find("IO:DataFileRead", "other").unwrap().confidence, Confidence::Medium);
         assert!(find("IO:SLRURead", "block_read").is_some());
+        assert!(find("LWLock:AioUringCompletion", "futex").is_some());
         assert_eq!(find("IO:BufFileRead", "block_read"), None);
         assert_eq!(find("IO:DataFileRead", "memcg_reclaim"), None);
         assert_eq!(testing::find(&RULE, &testing::caused(4_000, &[("IO:DataFileRead", "block_read", 6)])), None);

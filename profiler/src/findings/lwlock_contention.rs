@@ -8,7 +8,8 @@ use crate::report::model::{LedgerPart, Report};
 pub const RULE: Rule = Rule { id: "lwlock_contention", about: is_lwlock, symptom: false, find };
 
 fn is_lwlock(part: &LedgerPart) -> bool {
-    waits(part, "LWLock", "") && !is_queue(part)
+    // Of these, 18 makes one to wait for another's reads by io_uring: that is a read.
+    waits(part, "LWLock", "") && !is_queue(part) && !waits(part, "LWLock", "AioUringCompletion")
 }
 
 fn find(report: &Report) -> Option<Found> {

@@ -25,6 +25,7 @@ mod full_page_writes;
 mod group_commit;
 mod idle_in_transaction;
 mod idle_in_transaction_lock;
+mod io_workers;
 mod lock_waits;
 mod locks;
 mod lwlock_contention;
@@ -77,6 +78,7 @@ pub static RULES: &[Rule] = &[
     stable_pages::RULE,
     major_fault::RULE,
     spill::RULE,
+    io_workers::RULE,
     cold_cache::RULE,
     block_read::RULE,
     read_before_write::RULE,

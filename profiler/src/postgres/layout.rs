@@ -36,6 +36,12 @@ pub struct Layout {
     /// Values of `BackendType`.
     pub backend_type_client: u32,
     pub backend_type_walsender: u32,
+    /// Sizes of `PgAioBackend` and `PgAioHandle`, a state of the latter, and values of `io_method`: 18 and later.
+    pub aio_backend_size: Option<u32>,
+    pub aio_handle_size: Option<u32>,
+    pub aio_submitted: Option<u32>,
+    pub aio_worker: Option<u32>,
+    pub aio_uring: Option<u32>,
 }
 
 /// The layout of a major version, 13 to 18.

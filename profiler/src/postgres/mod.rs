@@ -2,6 +2,7 @@
 //! wait events and statements are called. Nothing here attaches a program or knows of a report.
 
 pub mod activity;
+pub mod aio;
 pub mod backend;
 pub mod binary;
 pub mod catalog;

@@ -151,6 +151,7 @@ impl Server {
         settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
         let group = |event| wait_event::encode(major, wait_event::CLASS_IPC, event).unwrap_or(0);
         settings.waits_for_others = ["ProcArrayGroupUpdate", "XactGroupUpdate", "SyncRep"].map(group);
+        settings.wait_for_aio = wait_event::encode(major, wait_event::CLASS_IO, "AioIoCompletion").unwrap_or(0);
         settings.state_running = self.layout.map_or(u32::MAX, |layout| layout.state_running);
     }
 

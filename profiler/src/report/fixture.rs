@@ -1,5 +1,6 @@
 //! Sample reports for tests and for looking at the formats: a busy server with troubles, and an idle one.
 
+mod aio;
 mod block;
 mod blocking;
 mod files;
@@ -302,6 +303,7 @@ pub fn busy() -> Report {
         ..ClassIo::default()
     };
     report.storage.wal = wal::sample();
+    report.storage.aio = Some(aio::sample());
     report.storage.writeback = writeback::busy();
     report.memory = memory::busy();
     report.coverage = coverage(280_000, 51_000_000, count);

@@ -1,13 +1,14 @@
 //! From bytes of the ring buffer to the aggregate.
 
 use pgstrobe_common::{
+    aio::AioWake,
     files::{File, StatementIo, Truncated},
     reclaim::Reclaimed,
     record::{
-        BATCH_LEN, Batch, Checkpoint, Exit, Finished, Fork, Header, KIND_BATCH, KIND_CHECKPOINT, KIND_EXIT, KIND_FILE,
-        KIND_FORK, KIND_PAUSE, KIND_READY, KIND_RECLAIMED, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_SYNC, KIND_TEXT,
-        KIND_TITLE, KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync, TEXT_CUT, TEXT_FULL,
-        TEXT_QUERY_ID, Text, Title, Wake, WalWritten,
+        BATCH_LEN, Batch, Checkpoint, Exit, Finished, Fork, Header, KIND_AIO_WAKE, KIND_BATCH, KIND_CHECKPOINT,
+        KIND_EXIT, KIND_FILE, KIND_FORK, KIND_PAUSE, KIND_READY, KIND_RECLAIMED, KIND_STATEMENT, KIND_STATEMENT_IO,
+        KIND_SYNC, KIND_TEXT, KIND_TITLE, KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync,
+        TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title, Wake, WalWritten,
     },
 };
 
@@ -39,7 +40,7 @@ macro_rules! plain {
 }
 
 plain!(Header, Statement, BatchHead, Finished, Fork, Ready, Title, Exit, Text, Sync, Wake);
-plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause, Reclaimed);
+plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause, Reclaimed, AioWake);
 
 /// A [`Batch`] up to its statements.
 #[repr(C)]
@@ -139,6 +140,7 @@ impl Session {
                     let wake: Wake = record(bytes);
                     self.aggregate.wake(&wake);
                 }
+                KIND_AIO_WAKE => self.aggregate.aio_wake(&record(bytes)),
                 KIND_CHECKPOINT => {
                     let checkpoint: Checkpoint = record(bytes);
                     self.storage.wal.checkpointed(&checkpoint, &self.server, &mut self.aggregate);

@@ -102,6 +102,7 @@ impl Session {
         self.identify_new();
         self.sample_waits();
         self.storage.tick(&self.server);
+        self.storage.aio.look(&self.server, &self.aggregate);
         self.learn_names();
         self.sample_cost();
         self.follow_quota();
@@ -169,6 +170,7 @@ impl Session {
         self.memory.fill(&mut report, self.server.cluster.postmaster_pid);
         self.fill_names(&mut report);
         self.storage.wal.fill(&mut report, &self.server, &mut self.aggregate);
+        self.storage.aio.fill(&mut report, &self.server, self.aggregate.aio_waits());
         self.fill_coverage(&mut report);
         report.findings = findings::evaluate(&report);
         if !last {

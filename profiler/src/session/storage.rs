@@ -1,5 +1,6 @@
 //! The storage path: what the kernel side and the server keep of it, from tick to report.
 
+mod aio;
 mod block;
 mod files;
 mod tablespaces;
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub struct Storage {
+    pub(super) aio: aio::Aio,
     block: block::Block,
     files: files::Files,
     pub(super) wal: wal::Wal,
@@ -27,6 +29,7 @@ impl Storage {
     /// Takes its maps; the programs are attached already.
     pub fn open(ebpf: &mut Ebpf, server: &Server, btf: &Btf) -> Result<Self> {
         Ok(Self {
+            aio: aio::Aio::open(server),
             block: block::Block::open(ebpf, server)?,
             files: files::Files::open(ebpf, server)?,
             wal: wal::Wal::open(ebpf, server)?,

@@ -14,6 +14,9 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/aio_internal.h"
+#endif
 #include "storage/buf_internals.h"
 #include "storage/lock.h"
 #include "storage/proc.h"

@@ -35,13 +35,22 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("state_disabled", "BackendState", "STATE_DISABLED"),
     ("backend_type_client", "BackendType", "B_BACKEND"),
     ("backend_type_walsender", "BackendType", "B_WAL_SENDER"),
+    ("aio_submitted", "PgAioHandleState", "PGAIO_HS_SUBMITTED"),
+    ("aio_worker", "IoMethod", "IOMETHOD_WORKER"),
+    ("aio_uring", "IoMethod", "IOMETHOD_IO_URING"),
 ];
 
 /// Sizes, with the type they are of.
-const SIZES: &[(&str, &str)] = &[("status_size", "PgBackendStatus"), ("buffer_size", "BufferDescPadded")];
+const SIZES: &[(&str, &str)] = &[
+    ("status_size", "PgBackendStatus"),
+    ("buffer_size", "BufferDescPadded"),
+    ("aio_backend_size", "PgAioBackend"),
+    ("aio_handle_size", "PgAioHandle"),
+];
 
 /// The values above that are new: absent before the version that brought them.
-const OPTIONAL: [&str; 1] = ["state_starting"];
+const OPTIONAL: [&str; 6] =
+    ["state_starting", "aio_backend_size", "aio_handle_size", "aio_submitted", "aio_worker", "aio_uring"];
 
 /// Libraries whose headers the server headers include and whose types they use behind pointers only.
 const STUBS: &[(&str, &str)] = &[

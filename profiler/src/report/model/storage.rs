@@ -1,10 +1,12 @@
 //! The storage path in the report: from a statement's files to the device, and back to who is to blame.
 
+mod aio;
 mod block;
 mod files;
 mod wal;
 mod writeback;
 
+pub use aio::*;
 pub use block::*;
 pub use files::*;
 pub use wal::*;
@@ -14,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Storage {
+    /// None before 18.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aio: Option<Aio>,
     #[serde(default)]
     pub block: Block,
     #[serde(default)]
