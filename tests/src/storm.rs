@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use xtask::cluster::Cluster;
@@ -37,7 +37,7 @@ pub fn storm(cluster: &Cluster, visit: Visit, clients: u64, each: u64) -> Durati
     began.elapsed()
 }
 
-fn once(socket: &PathBuf, visit: Visit) {
+fn once(socket: &Path, visit: Visit) {
     let mut server = UnixStream::connect(socket).expect("the server listens");
     server.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
     if visit == Visit::HangUp {

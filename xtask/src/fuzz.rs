@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: the property tests of the parsers with millions of random inputs each, and how many it were.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -74,7 +74,7 @@ fn build() -> Result<PathBuf> {
 }
 
 /// Tests right in a module `properties`; those in a module below it take no random input.
-fn properties(tests: &PathBuf, name: &str) -> Result<Vec<String>> {
+fn properties(tests: &Path, name: &str) -> Result<Vec<String>> {
     let output = Command::new(tests).args(["--list", "--format", "terse"]).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let all = text.lines().filter_map(|line| line.strip_suffix(": test"));
