@@ -26,11 +26,22 @@ impl Cgroup {
         Ok(Self { dir, parent, v2 })
     }
 
+    /// A group in this one, to be dropped before it.
+    pub fn inner(&self) -> Self {
+        let dir = self.dir.join("inner");
+        fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        Self { dir, parent: self.parent.clone(), v2: self.v2 }
+    }
+
     pub fn add(&self, pids: &[u32]) {
         for pid in pids {
             // A process that is gone needs no group.
             let _ = fs::write(self.dir.join("cgroup.procs"), pid.to_string());
         }
+    }
+
+    pub fn is_v2(&self) -> bool {
+        self.v2
     }
 
     pub fn name(&self) -> String {

@@ -60,7 +60,9 @@ fn a_cpu_quota() {
         Ok(limit) => limit,
         Err(reason) => skip!("no CPU quota can be set here: {reason}"),
     };
-    limit.add(&cluster.pids());
+    // As in a pod, whose quota holds for its containers.
+    let inner = limit.inner();
+    inner.add(&cluster.pids());
     limit.limit_cpu(20);
     let profile = Profile::start(&cluster, &[]);
     let before = limit.throttled();

@@ -205,6 +205,34 @@ fn planted_causes() {
     assert_ledgers_sum(&report);
 }
 
+/// A CPU quota of cgroup version 2, against what the group itself says; `causes_cpu.rs` has that of version 1.
+#[test]
+fn a_cpu_quota_of_version_2() {
+    if !own_machine() {
+        skip!("the hierarchy of the CPU controller is a host's own matter: this runs in the virtual machines");
+    }
+    let cluster = quiet_cluster();
+    let limit = Cgroup::new("cpu").expect("a cgroup with the CPU controller");
+    assert!(limit.is_v2());
+    limit.add(&cluster.pids());
+    limit.limit_cpu(20);
+    let profile = Profile::start(&cluster, &[]);
+    let before = limit.throttled();
+    psql(&cluster, "SET max_parallel_workers_per_gather = 0; SELECT count(*) FROM generate_series(1, 500000)");
+    let after = limit.throttled();
+    let report = profile.stop();
+    let (periods, throttled) = (after.0 - before.0, after.1 - before.1);
+    let parts = report.statements.ledger.parts.iter().filter(|part| part.cause.as_deref() == Some("cpu_quota"));
+    let quota: u64 = parts.map(|part| part.ns).sum();
+    println!("held back in {periods} periods for {throttled} ns; in statements {quota} ns");
+    assert!(periods > 5, "{periods} periods");
+    assert_largest(&report.statements.ledger, &["runnable"]);
+    // The backend's start and end, and other processes of the server, are held back too.
+    assert!(quota <= throttled + throttled / 50 && quota > throttled / 2, "{quota} ns, the group says {throttled} ns");
+    assert_first(&report, "cpu_quota");
+    assert_ledgers_sum(&report);
+}
+
 #[test]
 fn doctor_names_the_cluster() {
     let cluster = quiet_cluster();

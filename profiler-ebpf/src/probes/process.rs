@@ -142,7 +142,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     if b.flags & BACKEND_IO != 0 {
         emit::io(pid, b, now, 0, IO_OF_PROCESS);
     }
-    reclaim::exits(b, now);
+    reclaim::reclaim_exits(pid);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
     match RING.reserve::<Exit>(0) {
         Some(mut entry) => {

@@ -1,7 +1,7 @@
 //! Memory that backends had to free: who, for which statements, and the limit that made them.
 
 use crate::report::{
-    model::{Memory, MemoryCgroup, Reclaim, Report},
+    model::{Memory, MemoryCgroup, Report},
     text::{
         Page, Style,
         format::{bytes, count, duration, percent, short},
@@ -44,14 +44,8 @@ fn by_statement(memory: &Memory, page: &mut Page) {
         .number("BACKENDS", 5)
         .name("ROLE", 4)
         .main_text("STATEMENT");
-    let kinds: [(&str, fn(&crate::report::model::ReclaimBy) -> &Reclaim); 2] =
-        [("cgroup", |by| &by.cgroup), ("host", |by| &by.host)];
-    let mut rows: Vec<_> = memory
-        .by
-        .iter()
-        .flat_map(|by| kinds.map(|(name, of)| (name, by, of(by))))
-        .filter(|(.., one)| one.count > 0)
-        .collect();
+    let each = memory.by.iter().flat_map(|by| [("cgroup", by, &by.cgroup), ("host", by, &by.host)]);
+    let mut rows: Vec<_> = each.filter(|(.., one)| one.count > 0).collect();
     rows.sort_by_key(|(.., one)| std::cmp::Reverse(one.total_ns));
     for (kind, by, one) in rows.iter().take(page.top) {
         table.row(vec![
