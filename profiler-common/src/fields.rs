@@ -69,6 +69,8 @@ table! {
         task_group: "task_struct", ["sched_task_group"];
         /// In how many periods the group ran out of its CPU quota.
         group_throttles: "task_group", ["cfs_bandwidth.nr_throttled"];
+        /// The group above; 0 for the root.
+        group_parent: "task_group", ["parent"];
         task_files: "task_struct", ["files"];
         task_mm: "task_struct", ["mm"];
         mm_arg_start: "mm_struct", ["arg_start"];

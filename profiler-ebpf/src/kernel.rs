@@ -186,16 +186,26 @@ impl Task {
         read::<u32>(queue, setting!(kernel.cfs_rq_throttle_count)).unwrap_or(0) != 0
     }
 
-    /// In how many periods its cgroup has run out of its CPU quota.
+    /// In how many periods its cgroup, or one above it, has run out of its CPU quota.
     #[inline(always)]
     pub fn group_throttles(self) -> u32 {
+        /// Groups looked at, from the task's own upward: a pod's container is the fifth or sixth below the root.
+        const LEVELS: u32 = 8;
         let offset = setting!(kernel.task_group);
         if offset == ABSENT {
             return 0;
         }
         // SAFETY: present.
-        let group: u64 = unsafe { load(self.0, offset) };
-        read(group, setting!(kernel.group_throttles)).unwrap_or(0)
+        let mut group: u64 = unsafe { load(self.0, offset) };
+        let mut throttles = 0u32;
+        for _ in 0..LEVELS {
+            throttles = throttles.wrapping_add(read(group, setting!(kernel.group_throttles)).unwrap_or(0));
+            group = read(group, setting!(kernel.group_parent)).unwrap_or(0);
+            if group == 0 {
+                break;
+            }
+        }
+        throttles
     }
 }
 
