@@ -51,6 +51,9 @@ fn assert_depth(report: &Report, expected: &[u64]) {
     assert_eq!((depth.process_max, depth.processes_max), (expected[0], expected.len() as u64));
 }
 
+/// How long an idle CPU of a virtual machine takes to wake up and run a task, on average, at the most, in nanoseconds.
+const WAKES_UP: u64 = 100_000;
+
 #[test]
 fn reads_of_workers_and_who_waits() {
     let cluster = match aio_cluster("npm-18", "worker", &["io_workers = 2"]) {
@@ -93,7 +96,10 @@ fn reads_of_workers_and_who_waits() {
     let of_class = by_workers(&report).find(|wait| wait.query.as_deref() == Some(query.query.as_str()));
     let wait = of_class.expect("the class waited for io workers");
     println!("ledger: {ns} ns in {count} sleeps; {wait:?}");
-    assert!(wait.total_ns.abs_diff(ns) as f64 <= 0.02 * ns as f64, "{} of {ns} ns", wait.total_ns);
+    // A wait for a worker ends with the wake-up. That of the ledger ends where the scheduler's clock has it, which may stand
+    // still until the CPU has woken from its idleness (see `Sleeps`).
+    assert!(wait.total_ns as f64 <= 1.02 * ns as f64, "{} of {ns} ns", wait.total_ns);
+    assert!(ns.saturating_sub(wait.total_ns) < WAKES_UP * count, "{} of {ns} ns in {count} sleeps", wait.total_ns);
     assert!(wait.count.abs_diff(count) as f64 <= 0.02 * count as f64, "{} of {count}", wait.count);
     assert_eq!(wait.queued_ns + wait.reading_ns + wait.completing_ns, wait.total_ns);
     // Direct I/O: none of it was in the page cache.

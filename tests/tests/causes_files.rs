@@ -52,23 +52,37 @@ fn a_cold_cache() {
     assert_nothing_lost(&report);
     assert_first_of_its_own(&report, "cold_cache");
 
-    // What was in shared buffers was not read again so far.
+    // A kernel that frees idle memory before it is short of it (DAMON) may take pages away again meanwhile.
+    let mut tries = 0;
+    let (io, report) = loop {
+        let profile = Profile::start(&cluster, &[]);
+        warm(&cluster);
+        let before = read_by(backend);
+        client.ask(SCATTERED);
+        let read = read_by(backend) - before;
+        let report = profile.stop();
+        let io = queries(&report, "generate_series")[0].io;
+        assert_eq!(io.relation.device_read_bytes + io.other.device_read_bytes, read);
+        tries += 1;
+        if read == 0 {
+            break (io, report);
+        }
+        assert!(tries < 4, "never warm: {read} bytes read");
+    };
+    assert_eq!(io.relation.device_reads, 0, "warm");
+    assert!(io.relation.reads > 1000, "{io:?}");
+    let cold = ["cold_cache", "block_read"];
+    assert!(!report.findings.iter().any(|finding| cold.contains(&finding.id.as_str())), "{:#?}", report.findings);
+    assert_nothing_lost(&report);
+}
+
+/// Has the page cache hold all of the databases: what is in shared buffers need not have been read since it was dropped.
+fn warm(cluster: &Cluster) {
     for directory in std::fs::read_dir(cluster.data.join("base")).expect("base").flatten() {
         for file in std::fs::read_dir(directory.path()).expect("a directory").flatten() {
             std::fs::read(file.path()).expect("root reads it");
         }
     }
-    let profile = Profile::start(&cluster, &[]);
-    let before = read_by(backend);
-    client.ask(SCATTERED);
-    let read = read_by(backend) - before;
-    let report = profile.stop();
-    let io = queries(&report, "generate_series")[0].io;
-    assert_eq!((read, io.relation.device_read_bytes, io.relation.device_reads), (0, 0, 0), "warm");
-    assert!(io.relation.reads > 1000, "{io:?}");
-    let cold = ["cold_cache", "block_read"];
-    assert!(!report.findings.iter().any(|finding| cold.contains(&finding.id.as_str())), "{:#?}", report.findings);
-    assert_nothing_lost(&report);
 }
 
 /// The first finding; other work on this machine is none of the cause.

@@ -11,6 +11,9 @@ pub const RULE: Rule = Rule { id: "checkpoint_hurts", about: nothing, symptom: f
 /// Statements outside, and during checkpoints, below which a comparison means nothing: where each waits long there are few.
 const ENOUGH: u64 = 100;
 const FEW: u64 = 20;
+/// Of fewer, as where a checkpoint stops all who commit, this many say enough if each takes this many times as long.
+const LEAST: u64 = 4;
+const STOPPED: f64 = 20.0;
 /// During checkpoints a statement takes this many times as long on average.
 const SLOWER: f64 = 1.5;
 /// A part of the account is the checkpoint's doing when so much of it is what came on top.
@@ -22,7 +25,8 @@ fn find(report: &Report) -> Option<Found> {
     let wal = &report.storage.wal;
     let overlay = wal.overlay.as_ref()?;
     let (during, outside) = (&overlay.during, &overlay.outside);
-    if during.count < FEW || outside.count < ENOUGH || during.mean < outside.mean * SLOWER {
+    let slower = if during.count < FEW { STOPPED } else { SLOWER };
+    if during.count < LEAST || outside.count < ENOUGH || during.mean < outside.mean * slower {
         return None;
     }
     let excess = ((during.mean - outside.mean) * during.count as f64) as u64;
@@ -206,6 +210,17 @@ mod tests {
             assert!(all.contains(needed), "{needed} in {all}");
         }
         assert!((470_000_000..490_000_000).contains(&found.explained_ns), "{}", found.explained_ns);
+    }
+
+    #[test]
+    fn few_that_stood_still_are_enough() {
+        let few = |during: f64| {
+            let mut report = report(during, 300_000.0);
+            report.storage.wal.overlay.as_mut().unwrap().during = fixture::latency(5, during, 0.1);
+            report
+        };
+        assert!(find(&RULE, &few(300_000_000.0)).is_some());
+        assert_eq!(find(&RULE, &few(3_000_000.0)), None);
     }
 
     #[test]
