@@ -85,7 +85,7 @@ fn reads_of_workers_and_who_waits() {
     }
     println!("bpftrace {seen:?}, pgstrobe {own:?}");
     assert_eq!((own.count, own.bytes), (seen.count, seen.bytes));
-    assert!(own.count > 1_000, "{own:?}");
+    assert!(own.count > 300, "too few to say something: {own:?}");
     let big = report.storage.files.relations.iter().find(|one| one.name.as_deref() == Some("public.big"));
     assert_eq!(big.expect("the table").io.read_bytes, read, "pg_stat_io");
 
