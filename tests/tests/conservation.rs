@@ -61,6 +61,9 @@ fn settle(pids: &[u32]) {
     });
 }
 
+/// A sleep of some 20 ms that is in no part was seen once in a minute of backends' time: a share is told by a longer run.
+const RUN: Duration = Duration::from_secs(10);
+
 /// A load of pgbench that stands still while the profile begins and ends: nothing then happens between the moment the
 /// scheduler's account is read and the edge of the profile.
 fn hold_against_schedstat(script: &str, clients: usize) {
@@ -83,7 +86,7 @@ fn hold_against_schedstat(script: &str, clients: usize) {
     let before: BTreeMap<u32, (u64, u64)> = pids.iter().map(|pid| (*pid, schedstat(*pid))).collect();
     let left: BTreeMap<u32, u64> = pids.iter().map(|pid| (*pid, switches(*pid))).collect();
     drop(stopped);
-    sleep(Duration::from_secs(4));
+    sleep(RUN);
     let _stopped = Stopped::stop(&[pgbench.id()]);
     settle(&pids);
     let switched: BTreeMap<u32, u64> = pids.iter().map(|pid| (*pid, switches(*pid) - left[pid])).collect();
