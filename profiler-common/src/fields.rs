@@ -56,6 +56,8 @@ table! {
         task_state: "task_struct", ["__state", "state"];
         /// Cumulative time on a run queue without running, in nanoseconds (`CONFIG_SCHED_INFO`).
         task_run_delay: "task_struct", ["sched_info.run_delay"];
+        /// When it was last given a CPU, by the scheduler's clock in nanoseconds (`CONFIG_SCHED_INFO`).
+        task_last_arrival: "task_struct", ["sched_info.last_arrival"];
         /// CPU time so far in nanoseconds, without interrupts and stolen time where the kernel keeps account of them.
         task_exec_runtime: "task_struct", ["se.sum_exec_runtime"];
         task_flags: "task_struct", ["flags"];

@@ -174,8 +174,10 @@ pub struct Backend {
     pub run_delay_ns: u64,
     /// From when on the time on the CPU is not yet counted.
     pub cpu_mark_ns: u64,
-    /// `se.sum_exec_runtime` at the last arrival on the CPU, 0 while unknown.
+    /// `se.sum_exec_runtime` at the last departure from the CPU, or arrival on it, 0 while unknown.
     pub exec_ns: u64,
+    /// How far `CLOCK_MONOTONIC` is ahead of the scheduler's clock (modulo 2⁶⁴), 0 while unknown.
+    pub clock_ns: u64,
     /// What the time off the CPU under way is too long by (signed): the scheduler takes its times a little before a switch
     /// is seen, and what it counted for the last stint on the CPU differs by that.
     pub skew_ns: i64,
@@ -249,7 +251,7 @@ pub struct Backend {
 
 const _: () = assert!(
     size_of::<Backend>()
-        == 43 * 8
+        == 44 * 8
             + 2 * size_of::<Ledger>()
             + 16 * SAMPLES
             + size_of::<Batch>()

@@ -105,6 +105,14 @@ impl Task {
         // SAFETY: present.
         unsafe { load(self.0, offset) }
     }
+
+    /// When it was last given a CPU, by the scheduler's clock; 0 when unknown.
+    #[inline(always)]
+    pub fn last_arrival(self) -> u64 {
+        let offset = setting!(kernel.task_last_arrival);
+        // SAFETY: present.
+        if offset == ABSENT { 0 } else { unsafe { load(self.0, offset) } }
+    }
 }
 
 impl Task {
@@ -235,6 +243,18 @@ pub fn current_run_delay() -> u64 {
     } else {
         // SAFETY: a helper without arguments.
         read(unsafe { bpf_get_current_task() }, setting!(kernel.task_run_delay)).unwrap_or(0)
+    }
+}
+
+/// When the current task was last given its CPU, by the scheduler's clock; 0 when unknown.
+#[inline(always)]
+pub fn current_arrival() -> u64 {
+    if setting!(task_btf) != 0 {
+        // SAFETY: the helper returns a typed task.
+        Task(unsafe { bpf_get_current_task_btf() }.cast()).last_arrival()
+    } else {
+        // SAFETY: a helper without arguments.
+        read(unsafe { bpf_get_current_task() }, setting!(kernel.task_last_arrival)).unwrap_or(0)
     }
 }
 

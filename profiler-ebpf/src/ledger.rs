@@ -13,7 +13,11 @@ use pgstrobe_common::{
     },
 };
 
-use crate::{kernel::Task, pause, postgres, targets};
+use crate::{
+    globals::now,
+    kernel::{self, Task},
+    pause, postgres, targets,
+};
 
 /// `WAIT_EVENT_CLIENT_READ` (the first of its class in all versions, src/include/utils/wait_event.h, wait_event_names.txt).
 const CLIENT_READ: u32 = 0x0600_0000;
@@ -38,9 +42,19 @@ fn current(b: &mut Backend) -> &mut Ledger {
     if b.flags & BACKEND_OPEN != 0 { &mut b.inside } else { &mut b.outside }
 }
 
-/// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now.
+/// [`settle`] for the current task.
 #[inline(always)]
-pub fn settle(b: &mut Backend, run_delay: u64) {
+pub fn settle_current(b: &mut Backend) {
+    settle(b, kernel::current_run_delay(), kernel::current_arrival);
+}
+
+/// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now, `arrival` when the scheduler
+/// says that it was given the CPU it is on.
+#[inline(always)]
+pub fn settle(b: &mut Backend, run_delay: u64, arrival: impl FnOnce() -> u64) {
+    if b.flags & BACKEND_OFF != 0 {
+        arrived_unseen(b, arrival());
+    }
     let away = b.away_ns;
     if away == 0 {
         return;
@@ -196,12 +210,16 @@ pub fn adopt_wait(b: &mut Backend) {
 #[inline(always)]
 pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     let run_delay = task.run_delay();
-    settle(b, run_delay);
+    let arrival = task.last_arrival();
+    settle(b, run_delay, || arrival);
     account(b, now);
     b.run_delay_ns = run_delay;
     b.off_ns = now;
+    compare_clocks(b, arrival);
     let preempted = preempted || task.state() == 0;
-    interrupted(b, task, preempted, now);
+    let exec = task.exec_runtime();
+    interrupted(b, exec, preempted, now);
+    b.exec_ns = exec;
     current(b).switches += 1;
     let memory = !task.without_memory();
     if b.flags & BACKEND_STARTING != 0 && memory {
@@ -258,12 +276,12 @@ fn context_of(b: &mut Backend, task: Task, event: u32, now: u64) -> u32 {
 /// the kernel knows that where it accounts for interrupts (`CONFIG_IRQ_TIME_ACCOUNTING`) or for stolen time
 /// (`CONFIG_PARAVIRT_TIME_ACCOUNTING`). A small one is of the moments at which switches are seen.
 #[inline(always)]
-fn interrupted(b: &mut Backend, task: Task, preempted: bool, now: u64) {
+fn interrupted(b: &mut Backend, exec: u64, preempted: bool, now: u64) {
     let before = b.exec_ns;
     if before == 0 {
         return;
     }
-    let ran = task.exec_runtime().wrapping_sub(before);
+    let ran = exec.wrapping_sub(before);
     let more = ran.wrapping_sub(now - b.on_ns) as i64;
     if more >= 0 {
         // Another clock altogether, if it is more than that.
@@ -313,10 +331,38 @@ pub fn arrive(b: &mut Backend, task: Task, now: u64) {
     {
         b.flags |= BACKEND_THROTTLED;
     }
+    on_cpu(b, now);
+    b.exec_ns = task.exec_runtime();
+}
+
+/// Notes how far the scheduler's clock is behind: by the arrival of the stint that ends. That clock is of the last look at
+/// it, so the smallest difference is the truest; clocks that drift apart are followed slowly.
+#[inline(always)]
+fn compare_clocks(b: &mut Backend, arrival: u64) {
+    if arrival == 0 || b.on_ns == 0 {
+        return;
+    }
+    let behind = b.on_ns.wrapping_sub(arrival);
+    let more = behind.wrapping_sub(b.clock_ns) as i64;
+    b.clock_ns = if b.clock_ns == 0 || more < 0 { behind } else { b.clock_ns.wrapping_add(more as u64 >> 4) };
+}
+
+#[inline(always)]
+fn on_cpu(b: &mut Backend, now: u64) {
     b.away_ns = now - b.off_ns;
     b.on_ns = now;
     b.cpu_mark_ns = now;
-    b.exec_ns = task.exec_runtime();
+}
+
+/// The backend runs, and its arrival was not seen: some kernels leave the tracepoint out where certain tasks make room, and
+/// newer ones may leave out a program. The scheduler knows when it was, by its own clock ([`compare_clocks`]).
+#[inline(never)]
+fn arrived_unseen(b: &mut Backend, arrival: u64) {
+    b.flags &= !BACKEND_OFF;
+    let now = now();
+    let at = arrival.wrapping_add(b.clock_ns);
+    let known = arrival != 0 && b.clock_ns != 0 && at >= b.off_ns && at <= now;
+    on_cpu(b, if known { at } else { now });
 }
 
 /// A timer found the backend at work.

@@ -16,7 +16,7 @@ use crate::{
 pub fn ready(pid: u32, b: &mut Backend) {
     b.flags &= !BACKEND_STARTING;
     b.end_ns = b.sent_ns;
-    ledger::settle(b, kernel::current_run_delay());
+    ledger::settle_current(b);
     // Not when it sent its last message: the CPU may have been taken from it since, and that is in its account.
     let until = now();
     ledger::account(b, until);

@@ -22,7 +22,7 @@ use crate::{
     emit,
     globals::{CLASSES, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::below,
-    kernel, ledger, postgres, ready, reclaim,
+    ledger, postgres, ready, reclaim,
 };
 
 /// Postgres sends in buffers of this size (`PQ_SEND_BUFFER_SIZE`, src/backend/libpq/pqcomm.c); a shorter send ends what it
@@ -50,7 +50,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         return;
     }
     if b.flags & BACKEND_MAYBE_DONE != 0 {
-        ledger::settle(b, kernel::current_run_delay());
+        ledger::settle_current(b);
         finish(pid, b, b.sent_ns, b.class_key, b.class_flags);
     }
     if b.flags & BACKEND_OPEN != 0 {
@@ -83,7 +83,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         }
         b.sock = sock;
     }
-    ledger::settle(b, kernel::current_run_delay());
+    ledger::settle_current(b);
     // The message arrived when it woke the backend, which then may have waited for a CPU.
     let arrived = b.woken_ns;
     if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
@@ -103,7 +103,12 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
 #[inline(always)]
 pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool, text: u32) {
     if b.sock != sock {
-        return;
+        // Of one found at work the socket is not known: its answer is over with the send after which no text is set.
+        const FOUND: u32 = BACKEND_OPEN | BACKEND_CUT;
+        if b.sock != 0 || b.flags & FOUND != FOUND || postgres::query_in_work() != Some(0) {
+            return;
+        }
+        b.sock = sock;
     }
     let now = now();
     b.sent_before = b.sent_len;
@@ -145,7 +150,7 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
         b.class_flags = flags;
         return;
     }
-    ledger::settle(b, kernel::current_run_delay());
+    ledger::settle_current(b);
     finish(pid, b, now, class_key, flags);
 }
 
@@ -164,12 +169,12 @@ pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
         };
         if another && b.flags & BACKEND_SIMPLE == 0 {
             let (class_key, flags) = describe(pid, b, TEXT_OF_ENTRY);
-            ledger::settle(b, kernel::current_run_delay());
+            ledger::settle_current(b);
             finish(pid, b, now, class_key, flags);
         }
     }
     if b.flags & BACKEND_OPEN == 0 {
-        ledger::settle(b, kernel::current_run_delay());
+        ledger::settle_current(b);
         open(b, now);
     }
     match entry {

@@ -72,20 +72,30 @@ pub struct BpftraceSleeps {
 /// A task is woken as it is put on a run queue, which `sched_wakeup` sees (`sched_waking` comes before the interrupt that
 /// wakes another CPU). Where that interrupts a program of bpftrace's own, the kernel leaves this one out, and where it runs
 /// beside the switch on another CPU, its time may be one of the sleep before: both are no time after the sleep's begin. A
-/// task that is preempted on its way to sleep has no such state yet. Nothing is printed here: both profilers would count the
-/// time that takes.
+/// task that is preempted on its way to sleep has no such state yet, and one whose page was written meanwhile does not sleep
+/// for it: its next sleep may be that for its client, which a signal would end (`TASK_UNINTERRUPTIBLE` is 2). A kernel that
+/// leaves out the switch to the task shows it at the latest as it leaves the CPU again. Nothing is printed here: both
+/// profilers would count the time that takes.
 const SLEEPS: &str = r#"
 tracepoint:sched:sched_wakeup /@off[args->pid] && @woken[args->pid] < @off[args->pid]/ { @woken[args->pid] = nsecs; }
 tracepoint:sched:sched_switch {
+    if (@off[tid]) {
+        $end = @woken[tid] > @off[tid] ? @woken[tid] : nsecs;
+        @count[tid] = count();
+        @asleep[tid] = sum($end - @off[tid]);
+        @away[tid] = sum(nsecs - @off[tid]);
+        delete(@off[tid]);
+        delete(@woken[tid]);
+    }
     if (@armed[tid] && args->prev_state & 0xff) {
-        if (nsecs - @armed[tid] < BOUND) { @off[tid] = nsecs; }
+        if (args->prev_state & 2 && nsecs - @armed[tid] < BOUND) { @off[tid] = nsecs; }
         delete(@armed[tid]);
     }
     $pid = args->next_pid;
     if (@off[$pid]) {
-        $end = @woken[$pid] > @off[$pid] ? @woken[$pid] : nsecs;
+        $until = @woken[$pid] > @off[$pid] ? @woken[$pid] : nsecs;
         @count[$pid] = count();
-        @asleep[$pid] = sum($end - @off[$pid]);
+        @asleep[$pid] = sum($until - @off[$pid]);
         @away[$pid] = sum(nsecs - @off[$pid]);
         delete(@off[$pid]);
         delete(@woken[$pid]);
@@ -111,10 +121,15 @@ impl BpftraceSleeps {
         Self::start(&tracepoint, 100_000_000)
     }
 
-    /// Waits for a page under writeback.
+    /// Waits for a page under writeback, but for those that a sync is made of (of the log, before a page of the catalog may
+    /// be driven out).
     pub fn page_waits() -> Self {
         Self::start(
-            r#"tracepoint:writeback:folio_wait_writeback /comm == "postgres"/ { @armed[tid] = nsecs; }"#,
+            r#"
+            tracepoint:syscalls:sys_enter_fsync, tracepoint:syscalls:sys_enter_fdatasync { @syncs[tid] = 1; }
+            tracepoint:syscalls:sys_exit_fsync, tracepoint:syscalls:sys_exit_fdatasync { delete(@syncs[tid]); }
+            tracepoint:writeback:folio_wait_writeback /comm == "postgres" && !@syncs[tid]/ { @armed[tid] = nsecs; }
+            "#,
             200_000,
         )
     }

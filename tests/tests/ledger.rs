@@ -1,5 +1,7 @@
 //! The ledger adds up, and agrees with the scheduler's own account.
 
+use std::time::Instant;
+
 use pgstrobe_tests::*;
 
 fn total(ledger: &pgstrobe::report::model::Ledger, state: &str) -> u64 {
@@ -86,4 +88,46 @@ fn cpu_and_run_queue_agree_with_schedstat() {
         "runnable {} ns, schedstat {delay} ns",
         sum("runnable")
     );
+}
+
+/// Each of four thousand sleeps is one, whichever task had the CPU before its end: a switch to a backend that no tracepoint
+/// tells is made good from the scheduler's own account.
+#[test]
+fn every_sleep_is_seen() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    let run = Pgbench::new(&cluster, 40, 100).script("SELECT pg_sleep(0.02);\n").run();
+    let report = profile.stop();
+    let query = queries(&report, "pg_sleep")[0];
+    assert_eq!(query.calls, run.transactions);
+    let sleeps = || query.ledger.parts.iter().filter(|part| part.wait_event.as_deref() == Some("PgSleep"));
+    assert_eq!(sleeps().map(|part| part.count).sum::<u64>(), run.transactions, "{:#?}", query.ledger);
+    let slept: u64 = sleeps().map(|part| part.ns).sum();
+    assert!(slept >= run.transactions * 20_000_000, "{slept} ns");
+    assert_nothing_lost(&report);
+}
+
+/// The time of a statement that was running when the profile began belongs to a statement, up to its end.
+#[test]
+fn a_statement_found_running() {
+    let cluster = quiet_cluster();
+    let mut client = Client::connect(&cluster, "before");
+    let pid = client.backend(&cluster);
+    client.send("SELECT count(*) FROM generate_series(1, 12000000)");
+    let profile = Profile::start(&cluster, &[]);
+    let began = Instant::now();
+    client.answer().expect("the count");
+    let took = began.elapsed().as_nanos() as u64;
+    assert!(took > 100_000_000, "it was over {took} ns after the profile began");
+    client.ask("SELECT 1");
+    let report = profile.stop();
+    let backend = report.backends.iter().find(|backend| backend.pid == pid).expect("the backend");
+    // It has no latency, and the one after it has.
+    assert_eq!((backend.statements, backend.latency.count), (1, 1));
+    let query = queries(&report, "generate_series")[0];
+    assert!((took..=report.duration_ns).contains(&query.ledger.wall_ns), "{} ns of {took} ns", query.ledger.wall_ns);
+    for ledger in [&backend.ledger, &backend.outside] {
+        assert!(total(ledger, "unattributed") * 1000 <= ledger.wall_ns, "{ledger:?}");
+    }
+    assert_nothing_lost(&report);
 }

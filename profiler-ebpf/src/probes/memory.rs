@@ -8,10 +8,7 @@ use pgstrobe_common::{
 
 use crate::{
     globals::enter,
-    kernel::{
-        self,
-        writeback::{dirty_arguments, dirty_limits, pauses},
-    },
+    kernel::writeback::{dirty_arguments, dirty_limits, pauses},
     ledger, pause, reclaim, targets,
 };
 
@@ -24,7 +21,7 @@ pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
         let arguments = dirty_arguments(&ctx);
         if pauses(&ctx, &arguments) {
             // The pause before this one may have just ended: it has limits of its own.
-            ledger::settle(b, kernel::current_run_delay());
+            ledger::settle_current(b);
             pause::begins(b, &dirty_limits(&arguments));
         }
     }
