@@ -14,6 +14,8 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -115,13 +117,16 @@ fn matrix(args: &VmArgs) -> Result<Matrix> {
     let wanted = KERNELS
         .iter()
         .filter(|kernel| args.versions.is_empty() || args.versions.iter().any(|version| version == kernel.name));
-    let (mut outcomes, mut missing) = (Vec::new(), Vec::new());
+    let (mut here, mut missing) = (Vec::new(), Vec::new());
     for kernel in wanted {
         match kernel.files() {
-            Ok(files) => outcomes.push(run_kernel(kernel, &files, &dir, &shared, args.test.as_deref())?),
+            Ok(files) => here.push((kernel, files)),
             Err(error) => missing.push(format!("{}: {error:#}", kernel.name)),
         }
     }
+    let run =
+        |(kernel, files): &(&Kernel, kernels::Files)| run_kernel(kernel, files, &dir, &shared, args.test.as_deref());
+    let outcomes = one_per_cpu(&here, &run)?;
     let _ = fs::remove_file(&shared);
     println!();
     outcomes.iter().for_each(Outcome::print);
@@ -140,6 +145,30 @@ fn matrix(args: &VmArgs) -> Result<Matrix> {
         true => Ok(()),
     };
     Ok(Matrix { outcomes, missing, verdict })
+}
+
+/// Does the work for each, in as many threads as there are CPUs (a machine emulates with one thread); results in the order
+/// given, or the first error.
+fn one_per_cpu<T: Sync, R: Send>(all: &[T], work: &(dyn Fn(&T) -> Result<R> + Sync)) -> Result<Vec<R>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(all.len());
+    let next = AtomicUsize::new(0);
+    let mut results = thread::scope(|scope| {
+        let one = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                match all.get(at) {
+                    Some(one) => done.push((at, work(one))),
+                    None => return done,
+                }
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        let ended = running.into_iter().flat_map(|thread| thread.join().expect("no panic"));
+        ended.collect::<Vec<_>>()
+    });
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn run_kernel(
