@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Userspace drains on a timer; a wake-up per record would cost more than the record.
-const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 
 /// Sends one plain record.
 #[inline(always)]

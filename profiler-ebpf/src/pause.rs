@@ -4,13 +4,13 @@ use aya_ebpf::{macros::map, maps::HashMap};
 use pgstrobe_common::{
     context,
     record::{Header, KIND_PAUSE, Pause},
-    state::{BACKEND_OPEN, Backend, LOST_WRITEBACK_FULL},
+    state::{BACKEND_OPEN, Backend, LOST_OTHER_RECORDS, LOST_WRITEBACK_FULL},
     writeback::DirtyLimits,
 };
 
 use crate::{
-    emit,
-    globals::{lost, now},
+    emit::NO_WAKEUP,
+    globals::{RING, lost, now},
 };
 
 /// What a backend's pause under way came with, by pid.
@@ -33,16 +33,23 @@ pub fn begins(b: &mut Backend, limits: &DirtyLimits) {
     announce(b, context::DIRTY_THROTTLE);
 }
 
-/// The pause is over and its length known. Rare, and so not copied into every program that settles a ledger.
+/// The pause is over and its length known. Rare, and so not copied into every program that settles a ledger; written in
+/// place, because the stack is that of the program and this function together.
 #[inline(never)]
 pub fn ended(b: &Backend, paused_ns: u64) {
-    // SAFETY: a copy; only this backend's own programs change the entry.
-    let limits = unsafe { PAUSES.get(b.pid) }.copied().unwrap_or_default();
+    let Some(mut entry) = RING.reserve::<Pause>(0) else { return lost(LOST_OTHER_RECORDS) };
+    // SAFETY: every field is written; only this backend's own programs change its entry in the map.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        (&raw mut (*record).header).write(Header { kind: KIND_PAUSE, pid: b.pid, ts_ns: b.off_ns });
+        (&raw mut (*record).start_ns).write(if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 });
+        (&raw mut (*record).paused_ns).write(paused_ns);
+        let limits = &raw mut (*record).limits;
+        match PAUSES.get_ptr(b.pid) {
+            Some(known) => known.copy_to_nonoverlapping(limits, 1),
+            None => limits.write_bytes(0, 1),
+        }
+    }
+    entry.submit(NO_WAKEUP);
     let _ = PAUSES.remove(b.pid);
-    emit::record(Pause {
-        header: Header { kind: KIND_PAUSE, pid: b.pid, ts_ns: b.off_ns },
-        start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
-        paused_ns,
-        limits,
-    });
 }

@@ -275,8 +275,29 @@ fn brief(error: aya::programs::ProgramError) -> anyhow::Error {
     match &error {
         ProgramError::LoadError { io_error, verifier_log } => {
             tracing::debug!("verifier: {verifier_log}");
-            anyhow!("the kernel refuses the program: {io_error}")
+            anyhow!("the kernel refuses the program: {io_error}{}", objection(&verifier_log.to_string()))
         }
         _ => error.into(),
+    }
+}
+
+/// What the verifier objects to, in its own words: the line before its statistics; nothing where there is no log.
+fn objection(log: &str) -> String {
+    const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+    let telling = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    let line = log.lines().map(str::trim).rfind(telling);
+    line.map_or_else(String::new, |line| format!(" ({line})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::objection;
+
+    #[test]
+    fn objection_is_the_line_before_the_statistics() {
+        let log = "0: R1=ctx() R10=fp0\n; b.sock = sock;\n7: (79) r1 = *(u64 *)(r9 +80)\nR9 invalid mem access 'scalar'\n\
+                   verification time 21 usec\nstack depth 4\nprocessed 8 insns (limit 1000000)\n";
+        assert_eq!(objection(log), " (R9 invalid mem access 'scalar')");
+        assert_eq!(objection(""), "");
     }
 }

@@ -60,6 +60,10 @@ fn assert_exact(report: &Report) {
     assert_eq!(report.statements.errors, 0);
     assert_ledgers_sum(report);
     note_hooks(report);
+    // No kernel of the matrix refuses a program; what was not asked for has no hooks and says so.
+    for probe in report.coverage.probes.iter().filter(|probe| !probe.attached) {
+        assert!(probe.reason.as_ref().is_some_and(|reason| reason.starts_with("not asked for")), "{probe:?}");
+    }
 }
 
 fn assert_ledgers_sum(report: &Report) {
