@@ -64,6 +64,8 @@ fn assert_exact(report: &Report) {
     for probe in report.coverage.probes.iter().filter(|probe| !probe.attached) {
         assert!(probe.reason.as_ref().is_some_and(|reason| reason.starts_with("not asked for")), "{probe:?}");
     }
+    let mut reasons = report.coverage.probes.iter().filter_map(|probe| probe.reason.as_ref());
+    assert!(!reasons.any(|reason| reason.contains("refuses")), "{:#?}", report.coverage.probes);
 }
 
 fn assert_ledgers_sum(report: &Report) {

@@ -106,7 +106,10 @@ pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
     if call.began_ns == 0 {
         return 0;
     }
-    let bio = Bio::argument(if setting!(bio_second) != 0 { ctx.arg(1) } else { ctx.arg(0) });
+    // Volatile: of one load in each branch the compiler would make one of a computed place, which the verifier refuses.
+    // SAFETY: the first argument is always there.
+    let first = unsafe { ctx.as_ptr().cast::<*const u8>().read_volatile() };
+    let bio = Bio::argument(if setting!(bio_second) != 0 { ctx.arg(1) } else { first });
     let Some((operation, bytes)) = bio.request() else { return 0 };
     let device = bio.device();
     if call.device == 0 {
