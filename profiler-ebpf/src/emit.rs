@@ -13,7 +13,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    globals::{CLASSES, RING, TEXT_KNOWN, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
+    globals::{CLASSES, RING, TEXT_KNOWN, TEXT_UNDER_WAY, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
     reclaim,
 };
 
@@ -135,7 +135,8 @@ fn output(from: *mut core::ffi::c_void, size: u64) -> i64 {
 #[inline(always)]
 pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: u32) {
     let cut = flags & TEXT_CUT != 0;
-    if CLASSES.insert(class_key, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0).is_err() {
+    // Room in the map first: without it the text would be sent again and again.
+    if CLASSES.insert(class_key, TEXT_UNDER_WAY, 0).is_err() {
         lost(LOST_CLASSES_FULL);
         return;
     }
@@ -148,6 +149,7 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
         let _ = CLASSES.remove(class_key);
         return;
     }
+    let _ = CLASSES.insert(class_key, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0);
     if let Some(wanted) = WANTED.get_ptr_mut(0) {
         // SAFETY: an array slot. Races only make the capture start late or stop late.
         unsafe {

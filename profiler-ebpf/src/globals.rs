@@ -75,6 +75,8 @@ pub static CLASSES: HashMap<u64, u32> = HashMap::with_max_entries(32_768, 0);
 pub const TEXT_KNOWN: u32 = 1;
 /// Only a cut text is: the whole one is wanted, and taken from a backend at work.
 pub const TEXT_WANTED: u32 = 2;
+/// A backend is about to send it: until it has, another one's statement would come before the text, and be of no class.
+pub const TEXT_UNDER_WAY: u32 = 3;
 
 /// How many classes are at [`TEXT_WANTED`].
 #[map]

@@ -20,7 +20,7 @@ use pgstrobe_common::{
 
 use crate::{
     emit,
-    globals::{CLASSES, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
+    globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::below,
     ledger, postgres, ready, reclaim,
 };
@@ -317,7 +317,7 @@ fn known(b: &mut Backend, key: u64) -> bool {
         return true;
     }
     // SAFETY: the map is read only.
-    let known = unsafe { CLASSES.get(key) }.is_some();
+    let known = unsafe { CLASSES.get(key) }.is_some_and(|state| *state != TEXT_UNDER_WAY);
     if known {
         b.known_key = key;
     }
