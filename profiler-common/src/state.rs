@@ -168,8 +168,11 @@ pub struct Backend {
     pub on_ns: u64,
     /// When the last sleep ended (the wake-up, not the arrival on the CPU).
     pub woken_ns: u64,
-    /// How long it waited for a CPU after that.
+    /// How long it waited for a CPU then, how long it has been without one since because others had it, and how long of all
+    /// that because of a CPU quota.
     pub wake_wait_ns: u64,
+    pub wake_preempted_ns: u64,
+    pub wake_throttled_ns: u64,
     /// `sched_info.run_delay` up to which the ledger is settled.
     pub run_delay_ns: u64,
     /// From when on the time on the CPU is not yet counted.
@@ -251,7 +254,7 @@ pub struct Backend {
 
 const _: () = assert!(
     size_of::<Backend>()
-        == 44 * 8
+        == 46 * 8
             + 2 * size_of::<Ledger>()
             + 16 * SAMPLES
             + size_of::<Batch>()

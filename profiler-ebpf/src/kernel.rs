@@ -49,6 +49,11 @@ impl Task {
     }
 
     #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
     pub fn pid(self) -> u32 {
         // SAFETY: the loader refuses to attach without this field.
         unsafe { load(self.0, setting!(kernel.task_pid)) }
@@ -193,28 +198,29 @@ impl Task {
         let queue: u64 = unsafe { load(self.0, offset) };
         read::<u32>(queue, setting!(kernel.cfs_rq_throttle_count)).unwrap_or(0) != 0
     }
+}
 
-    /// In how many periods its cgroup, or one above it, has run out of its CPU quota.
-    #[inline(always)]
-    pub fn group_throttles(self) -> u32 {
-        /// Groups looked at, from the task's own upward: a pod's container is the fifth or sixth below the root.
-        const LEVELS: u32 = 8;
-        let offset = setting!(kernel.task_group);
-        if offset == ABSENT {
-            return 0;
+/// In how many periods the cgroup of the task at that address, or one above it, has run out of its CPU quota.
+#[inline(always)]
+pub fn group_throttles(task: u64) -> u32 {
+    /// Groups looked at, from the task's own upward: a pod's container is the fifth or sixth below the root.
+    const LEVELS: u32 = 8;
+    let mut group: u64 = read(task, setting!(kernel.task_group)).unwrap_or(0);
+    let mut throttles = 0u32;
+    for _ in 0..LEVELS {
+        if group == 0 {
+            break;
         }
-        // SAFETY: present.
-        let mut group: u64 = unsafe { load(self.0, offset) };
-        let mut throttles = 0u32;
-        for _ in 0..LEVELS {
-            throttles = throttles.wrapping_add(read(group, setting!(kernel.group_throttles)).unwrap_or(0));
-            group = read(group, setting!(kernel.group_parent)).unwrap_or(0);
-            if group == 0 {
-                break;
-            }
-        }
-        throttles
+        throttles = throttles.wrapping_add(read(group, setting!(kernel.group_throttles)).unwrap_or(0));
+        group = read(group, setting!(kernel.group_parent)).unwrap_or(0);
     }
+    throttles
+}
+
+/// When the task at that address was last given a CPU, by the scheduler's clock; 0 when unknown.
+#[inline(always)]
+pub fn last_arrival(task: u64) -> u64 {
+    read(task, setting!(kernel.task_last_arrival)).unwrap_or(0)
 }
 
 /// Where `struct pt_regs` of the entry from user space lies above the beginning of a task's stack, on x86-64 kernels before
@@ -225,8 +231,7 @@ const REGS_ON_STACK: u64 = 16_384 - 21 * 8;
 #[inline(always)]
 pub fn current_syscall() -> u32 {
     if setting!(task_btf) == 0 {
-        // SAFETY: a helper without arguments.
-        let stack: u64 = read(unsafe { bpf_get_current_task() }, setting!(kernel.task_stack)).unwrap_or(0);
+        let stack: u64 = read(current_task(), setting!(kernel.task_stack)).unwrap_or(0);
         let number: u64 = read(stack + REGS_ON_STACK, setting!(kernel.regs_orig_ax)).unwrap_or(u64::MAX);
         return if number < context::NO_SYSCALL as u64 { number as u32 } else { context::NO_SYSCALL };
     }
@@ -241,21 +246,15 @@ pub fn current_run_delay() -> u64 {
         // SAFETY: the helper returns a typed task.
         Task(unsafe { bpf_get_current_task_btf() }.cast()).run_delay()
     } else {
-        // SAFETY: a helper without arguments.
-        read(unsafe { bpf_get_current_task() }, setting!(kernel.task_run_delay)).unwrap_or(0)
+        read(current_task(), setting!(kernel.task_run_delay)).unwrap_or(0)
     }
 }
 
-/// When the current task was last given its CPU, by the scheduler's clock; 0 when unknown.
+/// Where the `task_struct` of the current task is.
 #[inline(always)]
-pub fn current_arrival() -> u64 {
-    if setting!(task_btf) != 0 {
-        // SAFETY: the helper returns a typed task.
-        Task(unsafe { bpf_get_current_task_btf() }.cast()).last_arrival()
-    } else {
-        // SAFETY: a helper without arguments.
-        read(unsafe { bpf_get_current_task() }, setting!(kernel.task_last_arrival)).unwrap_or(0)
-    }
+pub fn current_task() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_task() }
 }
 
 /// Second and third argument of the system call the current task is in: buffer and length of a send.
@@ -265,8 +264,7 @@ pub fn current_buffer() -> Option<(u64, u64)> {
         return None;
     }
     if setting!(task_btf) == 0 {
-        // SAFETY: a helper without arguments.
-        let stack: u64 = read(unsafe { bpf_get_current_task() }, setting!(kernel.task_stack))?;
+        let stack: u64 = read(current_task(), setting!(kernel.task_stack))?;
         let regs = stack + REGS_ON_STACK;
         return Some((read(regs, setting!(kernel.regs_si))?, read(regs, setting!(kernel.regs_dx))?));
     }

@@ -45,15 +45,15 @@ fn current(b: &mut Backend) -> &mut Ledger {
 /// [`settle`] for the current task.
 #[inline(always)]
 pub fn settle_current(b: &mut Backend) {
-    settle(b, kernel::current_run_delay(), kernel::current_arrival);
+    settle(b, kernel::current_run_delay(), kernel::current_task);
 }
 
-/// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now, `arrival` when the scheduler
-/// says that it was given the CPU it is on.
+/// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now, `task` where its
+/// `task_struct` is.
 #[inline(always)]
-pub fn settle(b: &mut Backend, run_delay: u64, arrival: impl FnOnce() -> u64) {
+pub fn settle(b: &mut Backend, run_delay: u64, task: impl FnOnce() -> u64) {
     if b.flags & BACKEND_OFF != 0 {
-        arrived_unseen(b, arrival());
+        arrived_unseen(b, task());
     }
     let away = b.away_ns;
     if away == 0 {
@@ -70,7 +70,8 @@ pub fn settle(b: &mut Backend, run_delay: u64, arrival: impl FnOnce() -> u64) {
     if slept {
         let waited = if delayed < away { delayed } else { away };
         b.woken_ns = b.on_ns - waited;
-        b.wake_wait_ns = waited;
+        (b.wake_wait_ns, b.wake_throttled_ns) = if throttled { (0, waited) } else { (waited, 0) };
+        b.wake_preempted_ns = 0;
         let rest = away as i64 - delayed as i64 - b.skew_ns;
         b.skew_ns = 0;
         if rest >= 0 {
@@ -82,6 +83,11 @@ pub fn settle(b: &mut Backend, run_delay: u64, arrival: impl FnOnce() -> u64) {
         // It was runnable all the time, whatever the scheduler counted.
         if throttled || delayed + (SWITCH as u64) < away {
             runnable = away;
+        }
+        if throttled {
+            b.wake_throttled_ns += runnable;
+        } else {
+            b.wake_preempted_ns += runnable;
         }
         b.skew_ns -= away as i64 - runnable as i64;
         if b.skew_ns < -SWITCH {
@@ -189,33 +195,33 @@ pub fn close(b: &mut Backend, until: u64) {
 }
 
 /// A statement begins with the wake-up for its message: what came after it moves from the time outside to the statement.
-/// That is the wait for a CPU, and, where the CPU was taken away again before the message was read, that too.
+/// That is the wait for a CPU, and, where the CPU was taken away again before the message was read, that too (from Linux 6.18
+/// on a quota does so on the way back to user space).
 #[inline(always)]
 pub fn adopt_wait(b: &mut Backend) {
-    let ns = b.wake_wait_ns;
-    let after = (b.on_ns - b.woken_ns).saturating_sub(ns);
-    b.inside.preempted_ns = after;
-    b.outside.preempted_ns = b.outside.preempted_ns.saturating_sub(after);
-    if b.flags & BACKEND_THROTTLED != 0 {
-        b.inside.throttled_ns = ns;
-        b.inside.throttles = 1;
-        b.outside.throttled_ns = b.outside.throttled_ns.saturating_sub(ns);
-    } else {
-        b.inside.woken_ns = ns;
-        b.outside.woken_ns = b.outside.woken_ns.saturating_sub(ns);
-    }
+    let (woken, preempted, throttled) = (b.wake_wait_ns, b.wake_preempted_ns, b.wake_throttled_ns);
+    let ran = (b.on_ns - b.woken_ns).saturating_sub(woken + preempted + throttled);
+    let (inside, outside) = (&mut b.inside, &mut b.outside);
+    let take = |from: &mut u64, to: &mut u64, ns: u64| {
+        *from = from.saturating_sub(ns);
+        *to = ns;
+    };
+    take(&mut outside.cpu_ns, &mut inside.cpu_ns, ran);
+    take(&mut outside.woken_ns, &mut inside.woken_ns, woken);
+    take(&mut outside.preempted_ns, &mut inside.preempted_ns, preempted);
+    take(&mut outside.throttled_ns, &mut inside.throttled_ns, throttled);
+    inside.throttles = u32::from(throttled != 0);
 }
 
 /// The backend leaves the CPU; it is still the current task.
 #[inline(always)]
 pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
     let run_delay = task.run_delay();
-    let arrival = task.last_arrival();
-    settle(b, run_delay, || arrival);
+    settle(b, run_delay, || task.address());
     account(b, now);
     b.run_delay_ns = run_delay;
     b.off_ns = now;
-    compare_clocks(b, arrival);
+    compare_clocks(b, task.last_arrival());
     let preempted = preempted || task.state() == 0;
     let exec = task.exec_runtime();
     interrupted(b, exec, preempted, now);
@@ -232,7 +238,7 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
             if task.throttled() {
                 b.flags |= BACKEND_THROTTLED;
             }
-            b.group_throttles = task.group_throttles();
+            b.group_throttles = kernel::group_throttles(task.address());
         }
         return;
     }
@@ -323,16 +329,20 @@ pub fn arrive(b: &mut Backend, task: Task, now: u64) {
     if b.flags & BACKEND_OFF == 0 {
         return;
     }
-    b.flags &= !BACKEND_OFF;
-    // The quota may run out while it waits, as where it is moved to a CPU that has none of it left.
+    quota_ran_out(b, task.address());
+    on_cpu(b, now);
+    b.exec_ns = task.exec_runtime();
+}
+
+/// The quota may run out while it waits, as where it is moved to a CPU that has none of it left.
+#[inline(always)]
+fn quota_ran_out(b: &mut Backend, task: u64) {
     if b.flags & (BACKEND_SLEPT | BACKEND_THROTTLED) == 0
         && targets::quota()
-        && task.group_throttles() != b.group_throttles
+        && kernel::group_throttles(task) != b.group_throttles
     {
         b.flags |= BACKEND_THROTTLED;
     }
-    on_cpu(b, now);
-    b.exec_ns = task.exec_runtime();
 }
 
 /// Notes how far the scheduler's clock is behind: by the arrival of the stint that ends. That clock is of the last look at
@@ -349,6 +359,7 @@ fn compare_clocks(b: &mut Backend, arrival: u64) {
 
 #[inline(always)]
 fn on_cpu(b: &mut Backend, now: u64) {
+    b.flags &= !BACKEND_OFF;
     b.away_ns = now - b.off_ns;
     b.on_ns = now;
     b.cpu_mark_ns = now;
@@ -357,9 +368,9 @@ fn on_cpu(b: &mut Backend, now: u64) {
 /// The backend runs, and its arrival was not seen: some kernels leave the tracepoint out where certain tasks make room, and
 /// newer ones may leave out a program. The scheduler knows when it was, by its own clock ([`compare_clocks`]).
 #[inline(never)]
-fn arrived_unseen(b: &mut Backend, arrival: u64) {
-    b.flags &= !BACKEND_OFF;
-    let now = now();
+fn arrived_unseen(b: &mut Backend, task: u64) {
+    quota_ran_out(b, task);
+    let (now, arrival) = (now(), kernel::last_arrival(task));
     let at = arrival.wrapping_add(b.clock_ns);
     let known = arrival != 0 && b.clock_ns != 0 && at >= b.off_ns && at <= now;
     on_cpu(b, if known { at } else { now });

@@ -80,6 +80,9 @@ fn a_cpu_quota() {
     // One backend works, so what the group was held back is what it waited for, but for what other processes of the
     // server and its own start and end had of it.
     assert!(quota.abs_diff(throttled) < throttled / 10, "{quota} ns, the kernel says {throttled} ns");
+    // Nothing else keeps it from running, wherever in a statement the quota runs out.
+    let others = state(ledger, "runnable") - quota;
+    assert!(others < quota / 50, "{others} ns held back by others");
     assert_nothing_lost(&report);
     assert_first(&report, "cpu_quota");
 }

@@ -123,7 +123,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     let Some(b) = targets::backend(pid) else { return 0 };
     let now = now();
     let status = task.exit_code();
-    ledger::settle(b, task.run_delay(), || task.last_arrival());
+    ledger::settle(b, task.run_delay(), || task.address());
     if b.flags & BACKEND_OPEN != 0 {
         if status == 0 {
             // A Terminate message: the client said good-bye. All else that ends a backend has a status.
