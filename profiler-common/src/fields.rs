@@ -99,6 +99,7 @@ table! {
         /// User registers at the kernel entry, x86-64.
         regs_si: "pt_regs", ["si"];
         regs_dx: "pt_regs", ["dx"];
+        regs_r10: "pt_regs", ["r10"];
         regs_orig_ax: "pt_regs", ["orig_ax"];
         msghdr_iter_count: "msghdr", ["msg_iter.count"];
         /// The flusher's work on one device, for one cgroup (fs/fs-writeback.c).

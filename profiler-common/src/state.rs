@@ -95,6 +95,8 @@ pub const BACKEND_STARTING: u32 = 1;
 pub const BACKEND_OPEN: u32 = 1 << 1;
 /// It slept in, or asked for, its next message since the last answer: a send now is not an answer.
 pub const BACKEND_ASKED: u32 = 1 << 2;
+/// It has asked for its next message, found none, and has not slept since.
+pub const BACKEND_ASKING: u32 = 1 << 25;
 /// It left the CPU and has not come back.
 pub const BACKEND_OFF: u32 = 1 << 3;
 /// The open statement was running when the profile began.
@@ -215,7 +217,8 @@ pub struct Backend {
     pub announced: u32,
     /// In how many periods its cgroup had run out of its CPU quota when the CPU was last taken from it.
     pub group_throttles: u32,
-    pub _pad: u32,
+    /// Statements of one class whose query id is not looked for, because the last one had none.
+    pub without_id: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,

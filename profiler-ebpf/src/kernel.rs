@@ -187,6 +187,22 @@ impl Task {
         if number < context::NO_SYSCALL as u64 { number as u32 } else { context::NO_SYSCALL }
     }
 
+    /// Whether it is in an `epoll_wait` without a timeout. A walsender, which asks for messages too, gives one.
+    #[inline(always)]
+    pub fn polls_without_end(self) -> bool {
+        /// arch/x86/entry/syscalls/syscall_64.tbl.
+        const EPOLL_WAIT: u64 = 232;
+        let (number, timeout) = (setting!(kernel.regs_orig_ax), setting!(kernel.regs_r10));
+        if setting!(task_btf) == 0 || number == ABSENT || timeout == ABSENT {
+            return false;
+        }
+        // SAFETY: a typed task, and a typed pointer from the kernel.
+        unsafe {
+            let regs = bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8;
+            load::<u64>(regs, number) == EPOLL_WAIT && load::<i32>(regs, timeout) == -1
+        }
+    }
+
     /// Whether its cgroup is out of CPU time.
     #[inline(always)]
     pub fn throttled(self) -> bool {

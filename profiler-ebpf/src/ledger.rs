@@ -8,7 +8,7 @@ use pgstrobe_common::{
     context,
     ledger::{Ledger, Part, SAMPLES, Sample},
     state::{
-        BACKEND_IN_TRANSACTION, BACKEND_MEMCG_RECLAIM, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING,
+        BACKEND_ASKING, BACKEND_IN_TRANSACTION, BACKEND_MEMCG_RECLAIM, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING,
         BACKEND_THROTTLED, Backend,
     },
 };
@@ -243,7 +243,15 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
         return;
     }
     b.flags |= BACKEND_SLEPT;
-    let event = if memory { postgres::wait_event(b) } else { 0 };
+    // What it waits for after it has asked in vain for a message is known, and need not be read.
+    let event = if b.flags & BACKEND_ASKING != 0 && b.wait_event != 0 && task.polls_without_end() {
+        CLIENT_READ
+    } else if memory {
+        postgres::wait_event(b)
+    } else {
+        0
+    };
+    b.flags &= !BACKEND_ASKING;
     // A wait that nobody ended goes on: a timer let the backend look for a deadlock.
     if b.waker != 0 || event != b.wait_event_info || b.wait_began_ns < b.start_ns {
         b.wait_began_ns = now;

@@ -12,7 +12,7 @@ use pgstrobe_common::{
     },
     shape,
     state::{
-        BACKEND_ASKED, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_IO,
+        BACKEND_ASKED, BACKEND_ASKING, BACKEND_BATCH, BACKEND_CUT, BACKEND_EXECUTED, BACKEND_IN_TRANSACTION, BACKEND_IO,
         BACKEND_MAYBE_DONE, BACKEND_OPEN, BACKEND_PIPELINED, BACKEND_RECLAIMED, BACKEND_SIMPLE, BACKEND_STARTING,
         BOUNDARY_UPROBE, Backend, TEXT_OF_ENTRY, TEXT_OF_SAMPLER,
     },
@@ -69,7 +69,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         ready::ready(pid, b);
     }
     if ret <= 0 {
-        b.flags |= BACKEND_ASKED;
+        b.flags |= BACKEND_ASKED | BACKEND_ASKING;
         return;
     }
     if setting!(boundary) == BOUNDARY_UPROBE {
@@ -205,7 +205,7 @@ fn open(b: &mut Backend, start: u64) {
             b.idle.max_ns = ns;
         }
     }
-    b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED)) | BACKEND_OPEN;
+    b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED | BACKEND_ASKING)) | BACKEND_OPEN;
     b.start_ns = start;
     b.sent_len = 0;
     b.sent_before = 0;
@@ -273,10 +273,19 @@ pub fn forget(b: &mut Backend, end: u64) {
     }
 }
 
+/// Statements of one class that are taken to be without a query id after one that was: reading costs as much as their hash.
+const WITHOUT_ID: u32 = 15;
+
+/// Id the server computes for the backend's last statement, 0 when none.
+#[inline(always)]
+fn query_id(b: &mut Backend) -> u64 {
+    postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0)
+}
+
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
 pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
-    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    let mut id = if b.without_id == 0 { query_id(b) } else { 0 };
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
@@ -284,24 +293,38 @@ pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     let address = postgres::activity(b);
     let Some((slot, buffer)) = text_buffer(text, pid) else { return id };
     let len = postgres::string(address, &mut buffer.bytes) as u32;
-    let mut text_flags = 0;
-    let key = if id != 0 {
-        *flags |= STATEMENT_QUERY_ID;
-        text_flags |= TEXT_QUERY_ID;
-        id
-    } else {
+    let mut key = id;
+    if id == 0 {
         if len == 0 {
             return 0;
         }
-        let key = shape_of(slot);
+        key = shape_of(slot);
         if !buffer.intact(pid) {
             return 0;
         }
+        if b.without_id != 0 {
+            if b.known_key == key {
+                b.without_id -= 1;
+                return key;
+            }
+            id = query_id(b);
+        }
+        b.without_id = if id == 0 { WITHOUT_ID } else { 0 };
+        if id != 0 {
+            key = id;
+        }
         if known(b, key) {
+            if id != 0 {
+                *flags |= STATEMENT_QUERY_ID;
+            }
             return key;
         }
-        key
-    };
+    }
+    let mut text_flags = 0;
+    if id != 0 {
+        *flags |= STATEMENT_QUERY_ID;
+        text_flags |= TEXT_QUERY_ID;
+    }
     // A multi-byte character at the cut costs up to three bytes.
     if len + 4 >= setting!(activity_size) {
         text_flags |= TEXT_CUT;
@@ -343,7 +366,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
         return;
     }
     let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
-    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    let id = query_id(b);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
         flags |= TEXT_QUERY_ID;
