@@ -217,8 +217,7 @@ pub struct Backend {
     pub announced: u32,
     /// In how many periods its cgroup had run out of its CPU quota when the CPU was last taken from it.
     pub group_throttles: u32,
-    /// Statements of one class whose query id is not looked for, because the last one had none.
-    pub without_id: u32,
+    pub _pad: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,

@@ -273,19 +273,10 @@ pub fn forget(b: &mut Backend, end: u64) {
     }
 }
 
-/// Statements of one class that are taken to be without a query id after one that was: reading costs as much as their hash.
-const WITHOUT_ID: u32 = 15;
-
-/// Id the server computes for the backend's last statement, 0 when none.
-#[inline(always)]
-fn query_id(b: &mut Backend) -> u64 {
-    postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0)
-}
-
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
 pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
-    let mut id = if b.without_id == 0 { query_id(b) } else { 0 };
+    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
@@ -293,38 +284,24 @@ pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     let address = postgres::activity(b);
     let Some((slot, buffer)) = text_buffer(text, pid) else { return id };
     let len = postgres::string(address, &mut buffer.bytes) as u32;
-    let mut key = id;
-    if id == 0 {
+    let mut text_flags = 0;
+    let key = if id != 0 {
+        *flags |= STATEMENT_QUERY_ID;
+        text_flags |= TEXT_QUERY_ID;
+        id
+    } else {
         if len == 0 {
             return 0;
         }
-        key = shape_of(slot);
+        let key = shape_of(slot);
         if !buffer.intact(pid) {
             return 0;
         }
-        if b.without_id != 0 {
-            if b.known_key == key {
-                b.without_id -= 1;
-                return key;
-            }
-            id = query_id(b);
-        }
-        b.without_id = if id == 0 { WITHOUT_ID } else { 0 };
-        if id != 0 {
-            key = id;
-        }
         if known(b, key) {
-            if id != 0 {
-                *flags |= STATEMENT_QUERY_ID;
-            }
             return key;
         }
-    }
-    let mut text_flags = 0;
-    if id != 0 {
-        *flags |= STATEMENT_QUERY_ID;
-        text_flags |= TEXT_QUERY_ID;
-    }
+        key
+    };
     // A multi-byte character at the cut costs up to three bytes.
     if len + 4 >= setting!(activity_size) {
         text_flags |= TEXT_CUT;
@@ -366,7 +343,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
         return;
     }
     let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
-    let id = query_id(b);
+    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
         flags |= TEXT_QUERY_ID;
