@@ -1,6 +1,6 @@
 //! The block layer as the kernel side counts it: one row for each device, owner and operation.
 //!
-//! Nothing is sent per request. A request under way has a slot ([`REQUEST_SLOTS`]) in which its times are kept; when it is
+//! Nothing is sent per request, unless that is asked for ([`crate::trace`]). A request under way has a slot ([`REQUEST_SLOTS`]) in which its times are kept; when it is
 //! complete, it is added to its row.
 
 /// What a request does; the `op` of a [`BlockKey`].
@@ -177,7 +177,8 @@ pub struct RequestSlot {
     /// Kept when the slot is given back: the next request in it is mostly of the same row.
     pub key: BlockKey,
     pub flags: u32,
-    pub _pad: u32,
+    /// Bytes of its parts that are complete; kept only where requests are sent one by one.
+    pub parts: u32,
 }
 
 const _: () = assert!(size_of::<RequestSlot>() == 64);

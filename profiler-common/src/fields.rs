@@ -129,6 +129,8 @@ table! {
         request_flags: "request", ["cmd_flags"];
         request_bytes: "request", ["__data_len"];
         request_bio: "request", ["bio"];
+        /// The first of those that are not complete yet, of 512 bytes each.
+        request_sector: "request", ["__sector"];
         /// When it was made, `CLOCK_MONOTONIC`: filled where the device keeps statistics.
         request_started: "request", ["start_time_ns"];
         /// Up to 5.16.

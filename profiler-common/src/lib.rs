@@ -15,4 +15,5 @@ pub mod reclaim;
 pub mod record;
 pub mod shape;
 pub mod state;
+pub mod trace;
 pub mod writeback;

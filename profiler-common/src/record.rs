@@ -44,6 +44,9 @@ pub const KIND_PAUSE: u32 = 13;
 /// [`crate::reclaim::Reclaimed`].
 pub const KIND_RECLAIMED: u32 = 17;
 
+/// [`crate::trace::Traced`].
+pub const KIND_TRACED: u32 = 18;
+
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
 /// It started without a new receive: its message was already there with the one before it.

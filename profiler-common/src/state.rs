@@ -6,6 +6,7 @@ use crate::{
     ledger::{Ledger, SAMPLES, Sample},
     reclaim::BackendReclaim,
     record::{Batch, IdleInTransaction},
+    trace::TRACE_NONE,
 };
 
 /// Where statement boundaries come from ([`Settings::boundary`]).
@@ -46,11 +47,16 @@ pub struct Settings {
     pub bio_second: u32,
     /// Which arguments `balance_dirty_pages` has: `DIRTY_ARGUMENTS_` of [`crate::writeback`].
     pub dirty_arguments: u32,
-    /// 1 where the tracepoints of block requests have the queue as their first argument (up to 5.10).
     /// 1 where the tracepoints of block requests have the queue as their first argument (up to 5.10), and where the one of
     /// a new request has it: some kernels in between changed the former alone.
     pub block_queue_first: u32,
     pub block_queue_before_bio: u32,
+    /// Which block requests are sent one by one: `TRACE_` of [`crate::trace`]; then nothing is added up.
+    pub trace: u32,
+    /// Only those of this device (major × 2²⁰ + minor); 0 for all.
+    pub trace_device: u32,
+    /// Only those that took at least so long. Microseconds.
+    pub trace_min_us: u32,
     /// 1 makes every program return at once: the floor of what hooks cost.
     pub empty: u32,
 }
@@ -75,6 +81,9 @@ impl Settings {
         dirty_arguments: 0,
         block_queue_first: 0,
         block_queue_before_bio: 0,
+        trace: TRACE_NONE,
+        trace_device: 0,
+        trace_min_us: 0,
         empty: 0,
     };
 }
@@ -302,7 +311,9 @@ pub const LOST_WRITEBACK_FULL: u32 = 8;
 /// A record that is not the end of a statement, a sync or a process found no room in the ring buffer: of a fork, a file, a
 /// wake-up, a checkpoint, or of what a statement read and wrote.
 pub const LOST_OTHER_RECORDS: u32 = 9;
-pub const LOST_REASONS: u32 = 10;
+/// A block request that was to be sent by itself found no room in the ring buffer.
+pub const LOST_TRACED: u32 = 10;
+pub const LOST_REASONS: u32 = 11;
 
 /// Names of the reasons above, in their order, as the report shows them.
 pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
@@ -316,6 +327,7 @@ pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
     "files_map_full",
     "writeback_map_full",
     "other_records_ring_full",
+    "traced_requests_ring_full",
 ];
 
 #[cfg(feature = "user")]

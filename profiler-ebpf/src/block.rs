@@ -1,11 +1,12 @@
 //! Requests of the block layer on their way: inserted, issued, complete. All work is done in the kernel; userspace reads
-//! the rows.
+//! the rows, or gets each request by itself where that is asked for.
 
 mod flush;
 mod noise;
 mod owner;
 mod rows;
 mod slots;
+mod trace;
 
 use pgstrobe_common::block::{
     BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OWNER_CLUSTER, REQUEST_AGAIN, REQUEST_ISSUED,
@@ -46,7 +47,9 @@ fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
     let device = request.device();
     let owner = if op == OP_FLUSH { flush::owner(device) } else { owner::of(request.bio()) };
     let key = BlockKey { cgroup: owner.cgroup, device, pid: owner.pid, op, owner: owner.owner };
-    if slot.key != key {
+    if trace::on() {
+        slot.key = key;
+    } else if slot.key != key {
         slot.key = rows::ensure(key, None);
     }
     slot.request = request.number();
@@ -54,6 +57,9 @@ fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
     slot.issued_ns = 0;
     slot.started_ns = request.started();
     slot.flags = 0;
+    if trace::on() {
+        return trace::begins(slot);
+    }
     if owner.owner & OWNER_CLUSTER != 0 && noise::wait(request.context(), now) {
         slot.flags = REQUEST_WAITS;
     }
@@ -92,7 +98,9 @@ pub fn requeued(request: Request) {
         return;
     }
     slot.flags = slot.flags & REQUEST_WAITS | REQUEST_AGAIN;
-    rows::requeued(&slot.key);
+    if !trace::on() {
+        rows::requeued(&slot.key);
+    }
 }
 
 /// It becomes a part of another one, and is never complete by itself.
@@ -107,7 +115,9 @@ pub fn merged(request: Request) {
         noise::leave(request.context());
     }
     slot.request = 0;
-    rows::merged(&slot.key);
+    if !trace::on() {
+        rows::merged(&slot.key);
+    }
 }
 
 /// The next `bytes` of a request are done.
@@ -124,15 +134,22 @@ pub fn completed(request: Request, error: i32, bytes: u32) {
         }
         return;
     }
-    let Some(row) = rows::find(&slot.key) else { return };
-    if bytes < left {
-        return rows::part(row, bytes);
+    if trace::on() {
+        if bytes < left {
+            return trace::part(slot, bytes);
+        }
+        trace::whole(slot, request, error, bytes, now());
+    } else {
+        let Some(row) = rows::find(&slot.key) else { return };
+        if bytes < left {
+            return rows::part(row, bytes);
+        }
+        let now = now();
+        let own = slot.flags & REQUEST_WAITS != 0;
+        let delay = noise::completed(request.context(), own, slot.issued_ns, now);
+        rows::whole(row, error, bytes, delay);
+        rows::times(row, slot, now);
     }
-    let now = now();
-    let own = slot.flags & REQUEST_WAITS != 0;
-    let delay = noise::completed(request.context(), own, slot.issued_ns, now);
-    rows::whole(row, error, bytes, delay);
-    rows::times(row, slot, now);
     if bytes != 0 && request.flags() & WITH_FLUSH != 0 {
         slot.flags = REQUEST_WRITTEN;
     } else {
@@ -153,6 +170,14 @@ fn unseen(request: Request, error: i32, bytes: u32, left: u32) {
         None => (owner::unseen(request.bio()), [0; 16]),
     };
     let key = BlockKey { cgroup: owner.cgroup, device: request.device(), pid: owner.pid, op, owner: owner.owner };
+    let started = request.started();
+    if trace::on() {
+        // Its parts that were complete before are not known either.
+        if bytes >= left {
+            trace::unseen(&key, comm, (started, op == OP_SYNC), request, (error, bytes), now());
+        }
+        return;
+    }
     let key = rows::ensure(key, Some(comm));
     let Some(row) = rows::find(&key) else { return };
     if bytes < left {
@@ -161,7 +186,6 @@ fn unseen(request: Request, error: i32, bytes: u32, left: u32) {
     let now = now();
     let delay = noise::completed(request.context(), false, 0, now);
     rows::whole(row, error, bytes, delay);
-    let started = request.started();
     if op == OP_SYNC && started != 0 {
         rows::served(row, now - started);
     }

@@ -17,7 +17,10 @@ use aya::{
     },
     util::{nr_cpus, online_cpus},
 };
-use pgstrobe_common::state::{Settings, TEXT_BUFFERS};
+use pgstrobe_common::{
+    state::{Settings, TEXT_BUFFERS},
+    trace::{TRACE_NONE, TRACED_NAMES},
+};
 
 use crate::{
     kernel::btf::Btf,
@@ -67,6 +70,7 @@ pub fn load(settings: &Settings, btf: &aya::Btf, ring_bytes: u32) -> Result<Ebpf
         .override_global("SETTINGS", settings, true)
         .map_max_entries("RING", ring_bytes)
         .map_max_entries("TEXTS", cpus * TEXT_BUFFERS)
+        .map_max_entries("TRACED_PROCESSES", if settings.trace == TRACE_NONE { 1 } else { TRACED_NAMES })
         .load(OBJECT)
         .context("the kernel refuses pgstrobe's maps")
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{postgres::catalog::Dsn, probes::Level};
+use crate::{kernel::device::Disk, postgres::catalog::Dsn, probes::Level};
 
 /// Where statement boundaries come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +20,17 @@ impl Boundary {
             Self::Uprobe => "uprobe",
         }
     }
+}
+
+/// Block requests one by one, in place of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// Those of others as well.
+    pub all: bool,
+    /// Only those of this disk.
+    pub device: Option<Disk>,
+    /// Only those that took at least so long, from the insertion or the issue to the end: whole microseconds, below 2³².
+    pub least: Duration,
 }
 
 /// What to profile and how.
@@ -43,6 +54,7 @@ pub struct Config {
     pub only_way: Option<String>,
     /// Where to ask for the names of relations that the server's files do not tell.
     pub dsn: Option<Dsn>,
+    pub trace: Option<Trace>,
     /// How often the ring buffer is drained.
     pub drain: Duration,
 }

@@ -1,7 +1,11 @@
 //! The commands: from the command line to an exit code.
 
+mod stream;
+mod trace;
+
 use std::{
     io::{IsTerminal as _, Write as _},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -11,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, ReportArgs},
+    config::Config,
     doctor,
     kernel::features,
     postgres::cluster::{self, ChooseError},
@@ -38,6 +43,7 @@ pub mod exit {
 pub fn run(cli: Cli) -> u8 {
     let result = match cli.command {
         Command::Report(args) => report(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Doctor => doctor::run(&mut std::io::stdout().lock()),
         Command::Probes => probes(),
     };
@@ -61,36 +67,15 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn report(args: &ReportArgs) -> Result<u8> {
-    let outputs = destinations(args)?;
-    outputs.iter().try_for_each(output::check)?;
+    let outputs = destinations(&args.output, output::REPORT)?;
     let began = Instant::now();
-    let config = args.config();
-    session::check_privilege()?;
-    // Before any thread: the mount is for this process alone.
-    if features::tracefs().is_none()
-        && let Err(error) = features::mount_private_tracefs()
-    {
-        tracing::info!("tracefs cannot be mounted: {error}");
-    }
-    let discovery = cluster::discover();
-    let cluster = cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
-    let mut session = Session::start(config, cluster)?;
+    let mut session = start(args.config())?;
     let attached = began.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let mut ticker = Ticker::new(session.drain_period())?;
-        let cluster = &session.server().cluster;
-        say(&format!(
-            "attached in {} ms to PostgreSQL {} (pid {}); {}",
-            attached.as_millis(),
-            cluster.version,
-            cluster.postmaster_pid,
-            match args.duration {
-                Some(duration) => format!("profiling for {} s, Ctrl-C ends it early", duration.as_secs_f64()),
-                None => "profiling until Ctrl-C".into(),
-            }
-        ));
+        say_attached(&session, attached, "profiling", args.duration);
         let period = args.interval.or(args.duration);
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
         let (mut first, mut lost, mut unwritten) = (true, false, false);
@@ -112,6 +97,34 @@ fn report(args: &ReportArgs) -> Result<u8> {
             }
         }
     })
+}
+
+/// Attaches to the server that is asked for.
+fn start(config: Config) -> Result<Session> {
+    session::check_privilege()?;
+    // Before any thread: the mount is for this process alone.
+    if features::tracefs().is_none()
+        && let Err(error) = features::mount_private_tracefs()
+    {
+        tracing::info!("tracefs cannot be mounted: {error}");
+    }
+    let discovery = cluster::discover();
+    let cluster = cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
+    Session::start(config, cluster)
+}
+
+fn say_attached(session: &Session, took: Duration, doing: &str, duration: Option<Duration>) {
+    let cluster = &session.server().cluster;
+    say(&format!(
+        "attached in {} ms to PostgreSQL {} (pid {}); {doing} {}",
+        took.as_millis(),
+        cluster.version,
+        cluster.postmaster_pid,
+        match duration {
+            Some(duration) => format!("for {} s, Ctrl-C ends it early", duration.as_secs_f64()),
+            None => "until Ctrl-C".into(),
+        }
+    ));
 }
 
 /// Ticks until the period is over (`false`) or a signal asks to stop (`true`).
@@ -186,11 +199,14 @@ impl Stop {
     }
 }
 
-fn destinations(args: &ReportArgs) -> Result<Vec<Destination>> {
-    if args.output.is_empty() {
-        return Ok(vec!["-".parse()?]);
-    }
-    args.output.iter().map(|path| Ok(path.to_string_lossy().parse()?)).collect()
+/// The places that are asked for, which can take `what`.
+fn destinations(given: &[PathBuf], what: &'static str) -> Result<Vec<Destination>> {
+    let outputs: Vec<Destination> = match given {
+        [] => vec!["-".parse()?],
+        given => given.iter().map(|path| path.to_string_lossy().parse()).collect::<Result<_, _>>()?,
+    };
+    outputs.iter().try_for_each(|to| output::check(what, to))?;
+    Ok(outputs)
 }
 
 /// What became of a report at all its destinations.

@@ -41,6 +41,13 @@ impl Request {
         unsafe { load(self.0, setting!(block.request_bytes)) }
     }
 
+    /// The first of the sectors that are not complete yet, of 512 bytes each.
+    #[inline(always)]
+    pub fn sector(self) -> u64 {
+        // SAFETY: as `flags`.
+        unsafe { load(self.0, setting!(block.request_sector)) }
+    }
+
     /// When it was made; 0 when unknown.
     #[inline(always)]
     pub fn started(self) -> u64 {

@@ -210,6 +210,10 @@ impl Aggregate {
         self.began_ns = now_ns;
     }
 
+    pub fn began_ns(&self) -> u64 {
+        self.began_ns
+    }
+
     /// A process of the cluster exists; in the server's own pid namespace it may have another number.
     pub fn appear(&mut self, pid: u32, namespace_pid: Option<u32>) {
         if let Some(before) = self.live.insert(pid, Backend { namespace_pid, ..Backend::new(pid) }) {
@@ -230,6 +234,13 @@ impl Aggregate {
 
     pub fn identity(&self, pid: u32) -> Option<&Identity> {
         self.live.get(&pid).map(|backend| &backend.identity)
+    }
+
+    /// The roles of all processes, those that ended in this interval included.
+    pub fn role_names(&self) -> HashMap<u32, &'static str> {
+        let of = |backend: &Backend| (backend.pid, backend.identity.role.name());
+        // A number that is in use again is that of the one that lives.
+        self.ended.iter().chain(self.live.values()).map(of).collect()
     }
 
     /// Live processes.

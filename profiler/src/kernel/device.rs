@@ -13,6 +13,46 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Cgroups looked at in search of one.
 const MOST_CGROUPS: usize = 20_000;
 
+/// Where it shows them by name, partitions included.
+const BY_NAME: &str = "/sys/class/block";
+
+/// A disk whose requests can be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    pub name: String,
+    /// Major number × 2²⁰ + minor number, as the kernel has it.
+    pub number: u32,
+}
+
+impl std::str::FromStr for Disk {
+    type Err = String;
+
+    /// `sda`, `/dev/sda`, or a link to it.
+    fn from_str(given: &str) -> Result<Self, String> {
+        let path = Path::new("/dev").join(given);
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        let name = path.strip_prefix("/dev").unwrap_or(&path).to_string_lossy().replace('/', "!");
+        let dir = Path::new(BY_NAME).join(&name);
+        let number = fs::read_to_string(dir.join("dev")).ok();
+        let number = number.as_deref().and_then(|number| number.trim().split_once(':'));
+        let number = number.and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
+        let Some((major, minor)) = number else { return Err("there is no such block device".into()) };
+        if dir.join("partition").exists() {
+            let whole = fs::canonicalize(&dir).ok().and_then(|dir| Some(dir.parent()?.file_name()?.to_owned()));
+            let whole = whole.unwrap_or_default();
+            return Err(format!("a partition: requests are those of the whole disk, {}", whole.to_string_lossy()));
+        }
+        // Only devices that queue requests have this directory (block/blk-mq-sysfs.c); dm, md, zram pass bios on.
+        if !dir.join("mq").is_dir() {
+            let below = fs::read_dir(dir.join("slaves")).into_iter().flatten().flatten();
+            let below: Vec<_> = below.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            let below = if below.is_empty() { String::new() } else { format!(": choose among {}", below.join(", ")) };
+            return Err(format!("it has no queue of requests of its own{below}"));
+        }
+        Ok(Self { name, number: major << 20 | minor })
+    }
+}
+
 /// A zero-terminated name out of the kernel.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
@@ -75,6 +115,26 @@ pub fn cgroup_path(inode: u64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_is_told_by_its_name_or_its_path() {
+        for given in ["no-such-disk", "", "../etc/passwd", "/dev/null"] {
+            assert_eq!(given.parse::<Disk>(), Err("there is no such block device".into()), "{given:?}");
+        }
+        let entries = fs::read_dir(BY_NAME).into_iter().flatten().flatten();
+        for name in entries.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+            match name.parse::<Disk>() {
+                Ok(disk) => {
+                    assert_eq!(
+                        name_of(&format!("{}:{}", disk.number >> 20, disk.number & 0xf_ffff)),
+                        Some(name.clone())
+                    );
+                    assert_eq!(format!("/dev/{name}").parse(), Ok(disk));
+                }
+                Err(reason) => assert!(reason.contains("partition") || reason.contains("queue"), "{name}: {reason}"),
+            }
+        }
+    }
 
     #[test]
     fn names_what_is_there() {

@@ -27,22 +27,44 @@ pub fn to_writer(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Writes a value on a line of its own.
+///
+/// # Errors
+/// Those of the writer.
+pub fn line_to_writer(value: &impl serde::Serialize, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, HarmlessLine);
+    value.serialize(&mut serializer).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")
+}
+
 /// JSON may go to a terminal too. serde_json escapes the control characters of ASCII but DEL; this escapes all others,
 /// and characters that hide or turn text around. A reader gets the same text.
+fn harmless<W: ?Sized + Write>(out: &mut W, fragment: &str) -> std::io::Result<()> {
+    let mut rest = fragment;
+    while let Some(at) = rest.find(is_harmful) {
+        out.write_all(&rest.as_bytes()[..at])?;
+        let Some(harmful) = rest[at..].chars().next() else { break };
+        for unit in harmful.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
+        rest = &rest[at + harmful.len_utf8()..];
+    }
+    out.write_all(rest.as_bytes())
+}
+
+struct HarmlessLine;
+
+impl Formatter for HarmlessLine {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> std::io::Result<()> {
+        harmless(out, fragment)
+    }
+}
+
 struct Harmless(PrettyFormatter<'static>);
 
 impl Formatter for Harmless {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> std::io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_harmful) {
-            out.write_all(&rest.as_bytes()[..at])?;
-            let Some(harmful) = rest[at..].chars().next() else { break };
-            for unit in harmful.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}")?;
-            }
-            rest = &rest[at + harmful.len_utf8()..];
-        }
-        out.write_all(rest.as_bytes())
+        harmless(out, fragment)
     }
 
     fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {

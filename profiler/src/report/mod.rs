@@ -1,7 +1,7 @@
 //! Reports: one model, one file a format.
 //!
 //! [`model`] is the report as plain data and the contract of the JSON; every format is a function of it, and a new one
-//! is a file here and a line in [`output::FORMATS`].
+//! is a file here and a line in [`output::FORMATS`]. [`trace`] is what is written as it comes.
 
 #[doc(hidden)]
 pub mod fixture;
@@ -9,3 +9,4 @@ pub mod json;
 pub mod model;
 pub mod output;
 pub mod text;
+pub mod trace;

@@ -87,10 +87,15 @@ impl std::str::FromStr for Destination {
     }
 }
 
+/// What is written, for sentences.
+pub const REPORT: &str = "report";
+pub const TRACE: &str = "trace";
+
 /// Why a report could not be written: one sentence for the user.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the report to {place}: {reason}")]
+#[error("cannot write the {what} to {place}: {reason}")]
 pub struct WriteError {
+    what: &'static str,
     place: String,
     reason: String,
     #[source]
@@ -98,7 +103,7 @@ pub struct WriteError {
 }
 
 impl WriteError {
-    fn new(place: &Place, source: io::Error) -> Self {
+    pub fn new(what: &'static str, place: &Place, source: io::Error) -> Self {
         let reason = match source.kind() {
             ErrorKind::StorageFull => "the disk is full".into(),
             ErrorKind::QuotaExceeded => "the disk quota is used up".into(),
@@ -115,7 +120,7 @@ impl WriteError {
             Place::Stdout => "the standard output".into(),
             Place::File(path) => path.display().to_string(),
         };
-        WriteError { place, reason, source }
+        WriteError { what, place, reason, source }
     }
 }
 
@@ -127,12 +132,12 @@ pub enum Written {
     ReaderGone,
 }
 
-/// Whether a report can be written there, found out by doing as [`write`] will do. What was there stays as it is, and
+/// Whether `what` can be written there, found out by doing as [`write`] will do. What was there stays as it is, and
 /// what was not is not there afterwards.
 ///
 /// # Errors
 /// One clear sentence on what would keep the report from being written.
-pub fn check(to: &Destination) -> Result<(), WriteError> {
+pub fn check(what: &'static str, to: &Destination) -> Result<(), WriteError> {
     let Place::File(path) = &to.place else { return Ok(()) };
     let opened = match fs::metadata(path) {
         // A pipe that nobody reads yet would not open.
@@ -145,7 +150,7 @@ pub fn check(to: &Destination) -> Result<(), WriteError> {
         }
         Err(error) => Err(error),
     };
-    opened.map_err(|source| WriteError::new(&to.place, source))
+    opened.map_err(|source| WriteError::new(what, &to.place, source))
 }
 
 /// What a chain of symbolic links names, whether or not it is there.
@@ -194,7 +199,7 @@ pub fn write(report: &Report, options: &TextOptions, to: &Destination, first: bo
     match done {
         Ok(()) => Ok(Written::Done),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Written::ReaderGone),
-        Err(source) => Err(WriteError::new(&to.place, source)),
+        Err(source) => Err(WriteError::new(REPORT, &to.place, source)),
     }
 }
 
@@ -252,7 +257,7 @@ mod tests {
         assert!(parse(dir.path().to_str().unwrap()).is_err());
         assert!(parse("/dev/no-such-device").is_err());
         let null = "/dev/null".parse().unwrap();
-        check(&null).unwrap();
+        check(REPORT, &null).unwrap();
         assert_eq!(write(&fixture::busy(), &options(), &null, true).unwrap(), Written::Done);
         assert!(is_special(Path::new("/dev/null")));
     }
@@ -263,7 +268,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let checked = |name: &str| {
             let to = Destination { format: named("json").unwrap(), place: Place::File(at(name)) };
-            check(&to).map_err(|error| error.to_string().rsplit(": ").next().unwrap().to_owned())
+            check(REPORT, &to).map_err(|error| error.to_string().rsplit(": ").next().unwrap().to_owned())
         };
         assert_eq!(checked("new.json"), Ok(()));
         assert!(!at("new.json").exists());

@@ -20,6 +20,7 @@ mod summary;
 mod table;
 
 use super::model::Report;
+pub(super) use storage::who;
 
 /// How to write the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,15 @@ pub fn render(report: &Report, options: &TextOptions) -> String {
     storage::render(report, &mut page);
     coverage::probes(report, &mut page);
     coverage::losses(report, &mut page);
+    page.out
+}
+
+/// How far what was seen can be trusted, and what it cost.
+pub(super) fn trust(report: &Report, options: &TextOptions) -> String {
+    let mut page = Page { width: options.width.max(20), top: 1, colour: options.colour, out: String::new() };
+    summary::lost(report, &mut page);
+    summary::cost(report, &mut page);
+    coverage::notes(report, &mut page);
     page.out
 }
 

@@ -7,9 +7,10 @@ use pgstrobe_common::{
     record::{
         BATCH_LEN, Batch, Checkpoint, Exit, Finished, Fork, Header, KIND_AIO_WAKE, KIND_BATCH, KIND_CHECKPOINT,
         KIND_EXIT, KIND_FILE, KIND_FORK, KIND_PAUSE, KIND_READY, KIND_RECLAIMED, KIND_STATEMENT, KIND_STATEMENT_IO,
-        KIND_SYNC, KIND_TEXT, KIND_TITLE, KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready, Statement, Sync,
-        TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title, Wake, WalWritten,
+        KIND_SYNC, KIND_TEXT, KIND_TITLE, KIND_TRACED, KIND_TRUNCATED, KIND_WAKE, KIND_WAL_WRITTEN, Pause, Ready,
+        Statement, Sync, TEXT_CUT, TEXT_FULL, TEXT_QUERY_ID, Text, Title, Wake, WalWritten,
     },
+    trace::Traced,
 };
 
 use super::Session;
@@ -40,7 +41,7 @@ macro_rules! plain {
 }
 
 plain!(Header, Statement, BatchHead, Finished, Fork, Ready, Title, Exit, Text, Sync, Wake);
-plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause, Reclaimed, AioWake);
+plain!(File, StatementIo, Truncated, WalWritten, Checkpoint, Pause, Reclaimed, AioWake, Traced);
 
 /// A [`Batch`] up to its statements.
 #[repr(C)]
@@ -154,6 +155,7 @@ impl Session {
                     self.aggregate.pause(&pause);
                 }
                 KIND_RECLAIMED => self.aggregate.reclaimed(&record(bytes)),
+                KIND_TRACED => self.storage.traced(record(bytes)),
                 kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
             }
         }

@@ -11,6 +11,7 @@ mod names;
 mod restart;
 mod start;
 mod storage;
+mod trace;
 mod waits;
 
 use std::{

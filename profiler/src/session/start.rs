@@ -16,7 +16,7 @@ use pgstrobe_common::{
     state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
 };
 
-use super::{Refused, Session, backends::Backends, coverage, memory, names, restart, storage, waits};
+use super::{Refused, Session, backends::Backends, coverage, memory, names, restart, storage, trace, waits};
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
@@ -74,7 +74,11 @@ impl Session {
         let server = Server::open(cluster)?;
         tracing::debug!("server opened");
         // A large catalog takes its time, in which nothing is drained.
-        let names = names::Names::new(Catalog::open(&server, config.dsn.as_ref()));
+        let catalog = match config.trace {
+            Some(_) => Catalog::unread(&server),
+            None => Catalog::open(&server, config.dsn.as_ref()),
+        };
+        let names = names::Names::new(catalog);
         let mut settings = Settings { kernel: btf.resolve(), ..Settings::UNRESOLVED };
         let kernel = &settings.kernel;
         for (name, offset) in [
@@ -97,6 +101,7 @@ impl Session {
         settings.block_queue_before_bio = (btf.tracepoint_arguments("block_getrq") == Some(3)) as u32;
         settings.block_queue_first = (btf.tracepoint_arguments("block_rq_insert") == Some(2)) as u32;
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
+        trace::settings(&mut settings, config.trace.as_ref());
         settings.empty = config.empty_programs as u32;
         server.settings(&mut settings);
 
@@ -121,10 +126,14 @@ impl Session {
         let mut links = Vec::new();
         let mut attached = Vec::new();
         for probe in PROBES {
+            if let Some(reason) = trace::refuses(&config, probe) {
+                attached.push(Attached { probe, way: None, reason: Some(reason) });
+                continue;
+            }
             let wanted = if probe.name == "statement-entry" {
                 config.boundary == Boundary::Uprobe
             } else {
-                probe.level <= config.level
+                probe.level <= config.level || config.trace.is_some()
             };
             if !wanted {
                 let reason = Some(format!("not asked for (level {})", probe.level.name()));
@@ -132,7 +141,7 @@ impl Session {
                 continue;
             }
             let result = attach::attach(&mut ebpf, probe, &sites, &mut links);
-            if result.way.is_none() && probe.essential {
+            if result.way.is_none() && trace::is_essential(&config, probe) {
                 let reason = result.reason.unwrap_or_default();
                 return Err(Refused(format!("cannot attach the probe `{}`: {reason}", probe.name)).into());
             }

@@ -7,14 +7,19 @@ mod tablespaces;
 mod wal;
 mod writeback;
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use aya::Ebpf;
-use pgstrobe_common::files::{File, Truncated};
+use pgstrobe_common::{
+    files::{File, Truncated},
+    trace::Traced,
+};
 
 use crate::{
     kernel::btf::Btf,
     postgres::{relation::RelationFile, server::Server},
-    report::model::Report,
+    report::{model::Report, trace::Request},
 };
 
 pub struct Storage {
@@ -44,6 +49,17 @@ impl Storage {
 
     pub fn truncated(&mut self, record: &Truncated, server: &Server) {
         self.files.truncated(record, server);
+    }
+
+    /// A block request that was sent by itself.
+    pub fn traced(&mut self, record: Traced) {
+        self.block.traced(record);
+    }
+
+    /// What of a trace is to be done regularly; see [`block::Block::requests`].
+    pub fn trace(&mut self, server: &Server, roles: &HashMap<u32, &str>, began_ns: u64) -> Vec<Request> {
+        self.block.tick(server);
+        self.block.requests(roles, began_ns)
     }
 
     /// Regularly, with every drain of the ring buffer.

@@ -114,6 +114,11 @@ impl Catalog {
         this
     }
 
+    /// Of a server whose relations nobody asks for.
+    pub fn unread(server: &Server) -> Self {
+        Self::new(Directory::of_process(server.cluster.postmaster_pid), None)
+    }
+
     fn new(directory: Directory, fields: Option<UserFields>) -> Self {
         Self {
             directory,

@@ -69,6 +69,12 @@ pub(super) fn probes(report: &Report, page: &mut Page) {
     }
 }
 
+pub(super) fn notes(report: &Report, page: &mut Page) {
+    for note in &report.coverage.notes {
+        page.wrapped(Style::Plain, &format!(" note: {note}"), 3, 4);
+    }
+}
+
 pub(super) fn losses(report: &Report, page: &mut Page) {
     page.heading("LOST AND NOT SEEN");
     for (reason, n) in &report.coverage.lost {
@@ -82,9 +88,7 @@ pub(super) fn losses(report: &Report, page: &mut Page) {
             count(saturated)
         ));
     }
-    for note in &report.coverage.notes {
-        page.wrapped(Style::Plain, &format!(" note: {note}"), 3, 4);
-    }
+    notes(report, page);
     let host = &report.host;
     let machine = if host.virtualized { "virtual machine" } else { "bare metal" };
     page.wrapped(

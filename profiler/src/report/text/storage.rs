@@ -7,6 +7,7 @@ mod wal;
 pub(crate) mod writeback;
 
 use super::{Page, Report};
+pub(crate) use block::who;
 
 pub(super) fn render(report: &Report, page: &mut Page) {
     files::render(report, page);

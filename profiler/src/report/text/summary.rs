@@ -253,7 +253,7 @@ fn top_statements(report: &Report, page: &mut Page) {
     }
 }
 
-fn lost(report: &Report, page: &mut Page) {
+pub(super) fn lost(report: &Report, page: &mut Page) {
     let total: u64 = report.coverage.lost.values().sum();
     let mut reasons: Vec<(&String, &u64)> = report.coverage.lost.iter().collect();
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
@@ -276,7 +276,7 @@ fn lost(report: &Report, page: &mut Page) {
     page.styled(style, &format!("lost: {} ({text})", count(total)));
 }
 
-fn cost(report: &Report, page: &mut Page) {
+pub(super) fn cost(report: &Report, page: &mut Page) {
     let overhead = &report.coverage.overhead;
     let of_core = |ns: u64| percent(ns as f64 / report.duration_ns.max(1) as f64);
     let per = if report.statements.count > 0 {

@@ -2,7 +2,9 @@
 
 mod build;
 mod devices;
+mod owner;
 mod sum;
+mod trace;
 
 use std::collections::HashMap;
 
@@ -11,8 +13,9 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap as BpfMap, MapData},
 };
-use pgstrobe_common::block::{
-    BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_BACKEND, OWNER_CLUSTER, OWNER_FOLDED, OWNER_PROCESS,
+use pgstrobe_common::{
+    block::{BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_CLUSTER, OWNER_FOLDED},
+    trace::Traced,
 };
 
 use crate::{
@@ -21,6 +24,7 @@ use crate::{
     report::model::Report,
 };
 use devices::Devices;
+use owner::Owners;
 use sum::Sum;
 
 /// Ticks between two looks at cgroups and devices: a second.
@@ -36,6 +40,10 @@ pub struct Block {
     /// Cgroup of the cluster.
     group: Group,
     ticks: u64,
+    /// Requests that were sent by themselves, since they were last taken.
+    traced: Vec<Traced>,
+    /// Cgroups were looked for since the last tick that is a [`LOOK`].
+    sought: bool,
 }
 
 impl Block {
@@ -49,6 +57,8 @@ impl Block {
             devices: Devices::open(),
             group: Group::default(),
             ticks: 0,
+            traced: Vec::new(),
+            sought: false,
         };
         // Rows for what finds no room: they must be there before there is none.
         for device in this.devices.numbers() {
@@ -65,6 +75,7 @@ impl Block {
         self.ticks += 1;
         if self.ticks.is_multiple_of(LOOK) {
             self.look(server);
+            self.sought = false;
         }
     }
 
@@ -94,19 +105,20 @@ impl Block {
         }
         let roles: HashMap<u32, &str> =
             report.backends.iter().map(|backend| (backend.pid, backend.role.as_str())).collect();
+        let group = group(&self.names);
+        let owners = Owners { roles: &roles, group: &group, own: &self.group.name };
         for (key, _) in &mut sums {
-            key.owner = owner(key, &roles);
+            key.owner = owners.kind(key);
         }
-        let group = |number: u64| self.names.get(hierarchy(number), id(number)).map(|group| group.name.clone());
-        let view = build::View { devices: &self.devices, roles: &roles, group: &group, own: &self.group.name };
+        let view = build::View { devices: &self.devices, owners };
         report.storage.block = view.block(sums, report.duration_ns);
         self.devices.begin();
     }
 }
 
-/// A request from before a backend was adopted, or after it was let go, is that of a process to the kernel side.
-fn owner(key: &BlockKey, roles: &HashMap<u32, &str>) -> u32 {
-    if key.owner == OWNER_PROCESS && roles.contains_key(&key.pid) { OWNER_BACKEND | OWNER_CLUSTER } else { key.owner }
+/// Names of cgroups by their number in keys.
+fn group(names: &Names) -> impl Fn(u64) -> Option<String> {
+    |number| names.get(hierarchy(number), id(number)).map(|group| group.name.clone())
 }
 
 fn hierarchy(cgroup: u64) -> Hierarchy {
@@ -115,18 +127,4 @@ fn hierarchy(cgroup: u64) -> Hierarchy {
 
 fn id(cgroup: u64) -> u64 {
     cgroup & !CGROUP_OF_BIO
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_known_as_a_backend_is_one() {
-        let roles = HashMap::from([(7, "client backend")]);
-        let of = |pid, owner_seen| owner(&BlockKey { cgroup: 0, device: 1, pid, op: 0, owner: owner_seen }, &roles);
-        assert_eq!(of(7, OWNER_PROCESS), OWNER_BACKEND | OWNER_CLUSTER);
-        assert_eq!(of(8, OWNER_PROCESS), OWNER_PROCESS);
-        assert_eq!(of(7, OWNER_FOLDED), OWNER_FOLDED);
-    }
 }

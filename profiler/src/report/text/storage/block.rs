@@ -84,7 +84,7 @@ fn devices(block: &Block, duration_ns: u64, page: &mut Page) {
 }
 
 /// `checkpointer`, `fio (pid 12)`, `kworker`.
-fn who(owner: &BlockOwner) -> String {
+pub fn who(owner: &BlockOwner) -> String {
     match owner.pid {
         Some(pid) => format!("{} (pid {pid})", owner.name),
         None => owner.name.clone(),

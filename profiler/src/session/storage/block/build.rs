@@ -6,12 +6,12 @@ use std::{
 };
 
 use pgstrobe_common::block::{
-    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OPS, OWNER, OWNER_BACKEND, OWNER_CLUSTER,
-    OWNER_FOLDED, OWNER_KWORKER, OWNER_PROCESS, OWNER_THREAD,
+    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OPS, OWNER_CLUSTER,
 };
 
 use super::{
     devices::{self, Devices},
+    owner::Owners,
     sum::Sum,
 };
 use crate::report::model::{Block, BlockBy, BlockDevice, BlockNoise, BlockOwner};
@@ -28,13 +28,15 @@ const OPERATIONS: [(u32, &str); OPS as usize] = [
     (OP_OTHER, "other"),
 ];
 
+/// What a request does, in a word.
+pub fn operation(op: u32) -> &'static str {
+    OPERATIONS.iter().find(|(known, _)| *known == op).map_or("other", |(_, name)| name)
+}
+
 /// What the numbers in keys mean.
 pub struct View<'a> {
     pub devices: &'a Devices,
-    pub roles: &'a HashMap<u32, &'a str>,
-    pub group: &'a dyn Fn(u64) -> Option<String>,
-    /// Cgroup of the cluster.
-    pub own: &'a str,
+    pub owners: Owners<'a>,
 }
 
 impl View<'_> {
@@ -44,15 +46,15 @@ impl View<'_> {
         let mut noise: HashMap<(u32, BlockOwner), Sum> = HashMap::new();
         let mut processes: HashMap<(u32, BlockOwner), HashSet<u32>> = HashMap::new();
         for (key, sum) in &sums {
-            let mut owner = self.owner(key, sum);
+            let mut owner = self.owners.name(key, &sum.comm);
             if let Some(pid) = owner.pid.take() {
                 processes.entry((key.device, owner)).or_default().insert(pid);
             }
         }
         for (key, sum) in sums {
-            let mut owner = self.owner(&key, &sum);
+            let mut owner = self.owners.name(&key, &sum.comm);
             // In a cgroup of their own, those of one name are one; in that of the cluster, the process counts.
-            let pid = if owner.cgroup != self.own { owner.pid.take() } else { None };
+            let pid = if owner.cgroup != self.owners.own { owner.pid.take() } else { None };
             if processes.get(&(key.device, owner.clone())).is_some_and(|pids| pids.len() == 1) {
                 owner.pid = pid;
             }
@@ -68,28 +70,7 @@ impl View<'_> {
         };
         devices.sort_by_key(|one| (Reverse(time(one)), one.device.clone()));
         noise.retain(|_, sum| sum.delay.count > 0);
-        Block { cgroup: self.own.to_owned(), devices, by: self.by(by), noise: self.noise(noise) }
-    }
-
-    fn owner(&self, key: &BlockKey, sum: &Sum) -> BlockOwner {
-        let cluster = key.owner & OWNER_CLUSTER != 0;
-        let name_or = |other: &str| if sum.comm.is_empty() { other.to_owned() } else { sum.comm.clone() };
-        let (kind, name, pid) = match key.owner & OWNER {
-            OWNER_BACKEND => ("backend", self.roles.get(&key.pid).copied().unwrap_or("unknown").to_owned(), None),
-            OWNER_PROCESS => ("process", name_or("process"), Some(key.pid)),
-            OWNER_KWORKER => ("kernel worker", "kworker".to_owned(), None),
-            OWNER_THREAD => ("kernel thread", name_or("kernel thread"), Some(key.pid)),
-            OWNER_FOLDED => ("folded", "others".to_owned(), None),
-            _ => ("unseen", "began unseen".to_owned(), None),
-        };
-        let cgroup = if cluster {
-            self.own.to_owned()
-        } else if key.cgroup == 0 {
-            String::new()
-        } else {
-            (self.group)(key.cgroup).unwrap_or_else(|| "a cgroup that is gone".into())
-        };
-        BlockOwner { cluster, kind: kind.into(), name, pid, cgroup }
+        Block { cgroup: self.owners.own.to_owned(), devices, by: self.by(by), noise: self.noise(noise) }
     }
 
     fn device(&self, device: u32, rows: &[(BlockKey, Sum)]) -> BlockDevice {
@@ -138,7 +119,7 @@ impl View<'_> {
         rows.into_iter()
             .map(|((device, owner, op), sum)| BlockBy {
                 device: self.devices.get(device).name,
-                operation: OPERATIONS.iter().find(|(known, _)| *known == op).map_or("other", |(_, name)| name).into(),
+                operation: operation(op).into(),
                 owner,
                 requests: sum.model(),
             })

@@ -46,6 +46,10 @@ impl Devices {
         self.known.keys().copied().collect::<Vec<_>>().into_iter()
     }
 
+    pub fn knows(&self, device: u32) -> bool {
+        self.known.contains_key(&device)
+    }
+
     /// Looks at these devices. What is gone keeps its name.
     pub fn learn(&mut self, devices: impl Iterator<Item = u32>) {
         let mut devices: Vec<u32> = devices.collect();

@@ -1,0 +1,62 @@
+//! Whose a request is, in words.
+
+use std::collections::HashMap;
+
+use pgstrobe_common::block::{
+    BlockKey, OWNER, OWNER_BACKEND, OWNER_CLUSTER, OWNER_FOLDED, OWNER_KWORKER, OWNER_PROCESS, OWNER_THREAD,
+};
+
+use crate::report::model::BlockOwner;
+
+/// What the numbers in keys mean.
+pub struct Owners<'a> {
+    pub roles: &'a HashMap<u32, &'a str>,
+    pub group: &'a dyn Fn(u64) -> Option<String>,
+    /// Cgroup of the cluster.
+    pub own: &'a str,
+}
+
+impl Owners<'_> {
+    /// A request from before a backend was adopted, or after it was let go, is that of a process to the kernel side.
+    pub fn kind(&self, key: &BlockKey) -> u32 {
+        let known = key.owner == OWNER_PROCESS && self.roles.contains_key(&key.pid);
+        if known { OWNER_BACKEND | OWNER_CLUSTER } else { key.owner }
+    }
+
+    /// `comm`: name of the process or thread, empty when unknown. A backend is told by its role alone.
+    pub fn name(&self, key: &BlockKey, comm: &str) -> BlockOwner {
+        let cluster = key.owner & OWNER_CLUSTER != 0;
+        let name_or = |other: &str| if comm.is_empty() { other } else { comm }.to_owned();
+        let (kind, name, pid) = match key.owner & OWNER {
+            OWNER_BACKEND => ("backend", self.roles.get(&key.pid).copied().unwrap_or("unknown").to_owned(), None),
+            OWNER_PROCESS => ("process", name_or("process"), Some(key.pid)),
+            OWNER_KWORKER => ("kernel worker", "kworker".to_owned(), None),
+            OWNER_THREAD => ("kernel thread", name_or("kernel thread"), Some(key.pid)),
+            OWNER_FOLDED => ("folded", "others".to_owned(), None),
+            _ => ("unseen", "began unseen".to_owned(), None),
+        };
+        let cgroup = if cluster {
+            self.own.to_owned()
+        } else if key.cgroup == 0 {
+            String::new()
+        } else {
+            (self.group)(key.cgroup).unwrap_or_else(|| "a cgroup that is gone".into())
+        };
+        BlockOwner { cluster, kind: kind.into(), name, pid, cgroup }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_known_as_a_backend_is_one() {
+        let roles = HashMap::from([(7, "client backend")]);
+        let owners = Owners { roles: &roles, group: &|_| None, own: "" };
+        let of = |pid, owner| owners.kind(&BlockKey { cgroup: 0, device: 1, pid, op: 0, owner });
+        assert_eq!(of(7, OWNER_PROCESS), OWNER_BACKEND | OWNER_CLUSTER);
+        assert_eq!(of(8, OWNER_PROCESS), OWNER_PROCESS);
+        assert_eq!(of(7, OWNER_FOLDED), OWNER_FOLDED);
+    }
+}
