@@ -81,3 +81,50 @@ tracepoint:block:block_rq_complete /args->dev == {dev} && @s[args->sector]/ {{
         times
     }
 }
+
+/// What it saw of single requests, by their first sector. Nanoseconds.
+#[derive(Default, Debug)]
+pub struct RequestTimes {
+    /// From the insertion to the issue.
+    pub queue: BTreeMap<u64, u64>,
+    /// From the issue to the completion.
+    pub device: BTreeMap<u64, u64>,
+}
+
+/// The same of single requests: each sector may be asked for only once.
+pub struct BpftraceRequests(Bpftrace);
+
+impl BpftraceRequests {
+    /// Returns once it traces the device: major × 2²⁰ + minor.
+    pub fn start(dev: u32) -> Self {
+        let script = format!(
+            r#"
+tracepoint:block:block_rq_insert /args->dev == {dev}/ {{ @i[args->sector] = nsecs; }}
+tracepoint:block:block_rq_issue /args->dev == {dev}/ {{
+    if (@i[args->sector]) {{ @queue[args->sector] = nsecs - @i[args->sector]; }}
+    @s[args->sector] = nsecs;
+}}
+tracepoint:block:block_rq_complete /args->dev == {dev} && @s[args->sector]/ {{
+    @device[args->sector] = nsecs - @s[args->sector];
+}}
+{TICK}"#
+        );
+        Self(Bpftrace::start(&script))
+    }
+
+    pub fn stop(self) -> RequestTimes {
+        let mut times = RequestTimes::default();
+        for line in self.0.stop() {
+            // @queue[2048]: 12345
+            let Some((name, rest)) = line.strip_prefix('@').and_then(|rest| rest.split_once('[')) else { continue };
+            let to = match name {
+                "queue" => &mut times.queue,
+                "device" => &mut times.device,
+                _ => continue,
+            };
+            let (sector, ns) = rest.split_once("]: ").expect("bpftrace's key");
+            to.insert(sector.parse().expect("a sector"), ns.trim().parse().expect("nanoseconds"));
+        }
+        times
+    }
+}

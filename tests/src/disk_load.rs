@@ -34,3 +34,27 @@ pub fn use_disk(disk: &LoopDisk, threads: u64, rounds: u64) {
     let done = unsafe { libc::ioctl(disk.open().as_raw_fd(), BLKDISCARD, range.as_ptr()) };
     assert_eq!(done, 0, "discard: {}", std::io::Error::last_os_error());
 }
+
+/// Bytes of each read of [`crowd`].
+pub const CROWD_BLOCK: u64 = 64 << 10;
+
+/// Many threads at a time, so that requests wait for the scheduler; each in a part of its own. They go before all others, so
+/// before the worker that serves the device: it never runs while one of them has a request to make.
+pub fn crowd(disk: &LoopDisk, threads: u64, each: u64) {
+    thread::scope(|scope| {
+        for part in 0..threads {
+            scope.spawn(move || {
+                let first = libc::sched_param { sched_priority: 1 };
+                // SAFETY: of this thread alone, which ends soon.
+                let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) };
+                assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+                let file = disk.open();
+                let mut buffer = Aligned::new(CROWD_BLOCK as usize);
+                for i in 0..each {
+                    let at = (part * each + i) * CROWD_BLOCK;
+                    file.read_exact_at(buffer.bytes(), at).expect("a read");
+                }
+            });
+        }
+    });
+}

@@ -1,16 +1,16 @@
 //! pgstrobe itself, run as a user runs it: the binary of `PGSTROBE_BIN`, its arguments, its output, its exit code.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgstrobe::report::model::Report;
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+use crate::attached::Running;
+
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 pub fn binary() -> PathBuf {
@@ -61,10 +61,9 @@ fn collect(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Stri
 
 /// A running `pgstrobe report`, attached.
 pub struct Profile {
-    child: Owned,
+    running: Running,
     json: PathBuf,
     text: PathBuf,
-    stderr: Arc<Mutex<String>>,
     server_log: PathBuf,
     pub attach_time: Duration,
 }
@@ -85,36 +84,14 @@ impl Profile {
     pub fn of(mut command: Command, args: &[&str], dir: &Path, server_log: PathBuf) -> Self {
         let (json, text) = (dir.join("report.json"), dir.join("report.txt"));
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
-        command.stdin(Stdio::null());
-        command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let begun = Instant::now();
-        let mut child = Owned::spawn(&mut command, libc::SIGKILL).expect("pgstrobe starts");
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let (pipe, said) = (child.child().stderr.take().expect("stderr"), stderr.clone());
-        std::thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let mut said = said.lock().expect("stderr");
-                said.push_str(&line);
-                said.push('\n');
-            }
-        });
-        let attach_time = Duration::ZERO;
-        let mut profile = Self { child, json, text, stderr, server_log, attach_time };
-        while !profile.stderr().contains("attached in") {
-            if let Some(status) = profile.child.exited() {
-                std::thread::sleep(Duration::from_millis(50));
-                panic!("pgstrobe ended with {status} before it was attached\n{}", profile.picture());
-            }
-            assert!(begun.elapsed() < ATTACH_LIMIT, "pgstrobe is not attached\n{}", profile.picture());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        profile.attach_time = begun.elapsed();
-        profile
+        command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args).stdout(Stdio::null());
+        let running = Running::start(&mut command, || logs(&server_log));
+        let attach_time = running.attach_time;
+        Self { running, json, text, server_log, attach_time }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.child.id()
     }
 
     /// Ctrl-C, then the one report it wrote.
@@ -128,8 +105,8 @@ impl Profile {
     pub fn stop_all(mut self) -> Vec<Report> {
         // What was just answered is on its way through the ring buffer.
         std::thread::sleep(Duration::from_millis(100));
-        self.child.signal(libc::SIGINT);
-        let status = self.child.wait(END_LIMIT);
+        self.running.child.signal(libc::SIGINT);
+        let status = self.running.wait();
         let Some(status) = status else { panic!("pgstrobe does not end on SIGINT\n{}", self.picture()) };
         assert_eq!(status.code(), Some(0), "exit code after SIGINT\n{}", self.picture());
         let json = std::fs::read(&self.json).unwrap_or_else(|e| panic!("no report: {e}\n{}", self.picture()));
@@ -147,27 +124,33 @@ impl Profile {
         (report, std::fs::read_to_string(path).expect("report"))
     }
 
-    pub fn kill(mut self) -> ExitStatus {
-        self.child.signal(libc::SIGKILL);
-        self.child.wait(END_LIMIT).expect("SIGKILL ends it")
+    pub fn kill(self) -> ExitStatus {
+        self.running.kill()
     }
 
     pub fn stderr(&self) -> String {
-        self.stderr.lock().expect("stderr").clone()
+        self.running.said()
     }
 
     fn picture(&self) -> String {
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string());
-        let kernel = Command::new("dmesg").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
         format!(
-            "-- report\n{}\n-- stderr of {}\n{}\n-- dmesg\n{}\n-- server log\n{}",
+            "-- report\n{}\n-- stderr of {}\n{}\n{}",
             read(&self.text),
-            self.child.name(),
+            self.running.child.name(),
             self.stderr(),
-            tail(&kernel.unwrap_or_default(), 15),
-            tail(&read(&self.server_log), 15),
+            logs(&self.server_log)
         )
     }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+}
+
+/// What the kernel and the server logged last.
+pub(crate) fn logs(server_log: &Path) -> String {
+    let kernel = Command::new("dmesg").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    format!("-- dmesg\n{}\n-- server log\n{}", tail(&kernel.unwrap_or_default(), 15), tail(&read(server_log), 15))
 }
 
 fn tail(text: &str, lines: usize) -> String {

@@ -1,12 +1,8 @@
 //! Requests of block devices are counted as the kernel counts them, and take as long as bpftrace measures.
 
-use std::os::unix::fs::FileExt;
-use std::thread;
-
 use pgstrobe_tests::*;
 
 const SCHEDULERS: [&str; 4] = ["none", "mq-deadline", "kyber", "bfq"];
-const BLOCK: u64 = 64 << 10;
 
 fn disk(mebibytes: u64, scheduler: &str) -> Result<LoopDisk, String> {
     LoopDisk::new(mebibytes, scheduler)
@@ -53,27 +49,6 @@ fn counts_and_bytes_as_the_kernel() {
     }
 }
 
-/// Many threads at a time, so that requests wait for the scheduler; each in a part of its own. They go before all others, so
-/// before the worker that serves the device: it never runs while one of them has a request to make.
-fn crowd(disk: &LoopDisk, threads: u64, each: u64) {
-    thread::scope(|scope| {
-        for part in 0..threads {
-            scope.spawn(move || {
-                let first = libc::sched_param { sched_priority: 1 };
-                // SAFETY: of this thread alone, which ends soon.
-                let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const first) };
-                assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
-                let file = disk.open();
-                let mut buffer = Aligned::new(BLOCK as usize);
-                for i in 0..each {
-                    let at = (part * each + i) * BLOCK;
-                    file.read_exact_at(buffer.bytes(), at).expect("a read");
-                }
-            });
-        }
-    });
-}
-
 fn near(what: &str, seen: u64, expected: u64) {
     let ratio = seen as f64 / expected as f64;
     println!("{what}: {seen} ns, bpftrace {expected} ns, {ratio:.3}");
@@ -88,7 +63,7 @@ fn latencies_as_bpftrace() {
     let cluster = quiet_cluster();
     // The driver takes 128 requests at a time: the others wait in the scheduler's queue.
     let (threads, each) = (256, 30);
-    let disk = match disk((threads * each * BLOCK) >> 20, "mq-deadline") {
+    let disk = match disk((threads * each * CROWD_BLOCK) >> 20, "mq-deadline") {
         Ok(disk) => disk,
         Err(reason) => skip!("no loop device: {reason}"),
     };

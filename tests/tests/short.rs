@@ -278,6 +278,33 @@ fn block_requests() {
     }
 }
 
+/// The same requests one by one.
+#[test]
+fn traced_requests() {
+    let disk = match LoopDisk::new(64, "none") {
+        Ok(disk) => disk,
+        Err(reason) => skip!("no loop device: {reason}"),
+    };
+    let cluster = quiet_cluster();
+    let trace = Trace::start(&cluster, "trace", &["--all", "--device", &disk.name]);
+    let before = disk.stat();
+    use_disk(&disk, 2, 40);
+    let expected = disk.stat().since(before);
+    let traced = trace.stop();
+    let (seen, end) = (traced.stat(&disk.name), traced.end);
+    let left_out = left_out(&Report { coverage: end.coverage, ..Report::default() });
+    assert!(expected.reads >= 80 && expected.writes >= 80 && expected.flushes > 0, "{expected:?}");
+    assert_count("reads", seen.reads, expected.reads, left_out);
+    assert_count("writes", seen.writes, expected.writes, left_out);
+    assert_count("flushes", seen.flushes, expected.flushes, left_out);
+    assert_count("discards", seen.discards, expected.discards, left_out);
+    if left_out == 0 {
+        assert_eq!(seen, expected, "bytes too");
+        let reads = || traced.requests.iter().filter(|one| one.operation == "read");
+        assert!(reads().all(|one| one.device_ns.is_some() && one.owner.pid == Some(std::process::id())));
+    }
+}
+
 #[test]
 fn nothing_is_left_behind() {
     let cluster = quiet_cluster();
