@@ -304,9 +304,7 @@ fn descriptors() -> Option<(u32, u64)> {
             Some((load(table, max), load(table, array)))
         };
     }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let table: u64 = read(read(task, files)?, table)?;
+    let table: u64 = read(read(current_task(), files)?, table)?;
     Some((read(table, max)?, read(table, array)?))
 }
 
@@ -326,9 +324,7 @@ pub fn current_file(fd: u32) -> Option<File> {
 /// Beginning of the current process's argument area, where Postgres keeps its title.
 #[inline(always)]
 pub fn current_title() -> Option<u64> {
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let mm: u64 = read(task, setting!(kernel.task_mm))?;
+    let mm: u64 = read(current_task(), setting!(kernel.task_mm))?;
     read(mm, setting!(kernel.mm_arg_start))
 }
 

@@ -1,6 +1,6 @@
 //! Typed readers of block requests and their bios.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use pgstrobe_common::fields::ABSENT;
 
 use super::{load, read};
@@ -181,11 +181,9 @@ pub fn current_flags() -> u32 {
     if offset == ABSENT {
         return 0;
     }
-    // SAFETY: helpers without arguments; the second returns a typed task.
-    unsafe {
-        if setting!(task_btf) == 0 {
-            return read(bpf_get_current_task(), offset).unwrap_or(0);
-        }
-        load(bpf_get_current_task_btf() as *const u8, offset)
+    if setting!(task_btf) == 0 {
+        return read(super::current_task(), offset).unwrap_or(0);
     }
+    // SAFETY: the helper returns a typed task.
+    unsafe { load(bpf_get_current_task_btf() as *const u8, offset) }
 }
