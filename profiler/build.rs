@@ -33,6 +33,7 @@ fn build() -> Result<(), String> {
     // `-Z build-std` with a compiler that is no nightly. Safe: nothing else runs in this process yet.
     unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
 
+    share_target().map_err(|error| format!("the target directory of the eBPF programs: {error}"))?;
     let package = aya_build::Package {
         name: "pgstrobe-ebpf",
         root_dir: root.to_str().ok_or("the path of profiler-ebpf is not UTF-8")?,
@@ -40,4 +41,22 @@ fn build() -> Result<(), String> {
     };
     aya_build::build_ebpf([package], aya_build::Toolchain::Custom(toolchain.name()))
         .map_err(|error| format!("the eBPF programs do not build: {error:#}"))
+}
+
+/// aya-build compiles below `OUT_DIR`, of which there is one for each profile and set of features. The programs are the
+/// same in all of them, so they are compiled in one directory, `target/ebpf`, which cargo locks by itself.
+fn share_target() -> std::io::Result<()> {
+    let out = std::env::var_os("OUT_DIR").ok_or(std::io::ErrorKind::NotFound)?;
+    // target/<profile>/build/<package>/out
+    let shared = Path::new(&out).ancestors().nth(4).ok_or(std::io::ErrorKind::NotFound)?.join("ebpf");
+    std::fs::create_dir_all(&shared)?;
+    let parent = Path::new(&out).join("aya-build/target");
+    std::fs::create_dir_all(&parent)?;
+    let link = parent.join("pgstrobe-ebpf");
+    match std::fs::symlink_metadata(&link) {
+        Ok(old) if old.is_dir() => std::fs::remove_dir_all(&link)?,
+        Ok(_) => std::fs::remove_file(&link)?,
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(shared, link)
 }

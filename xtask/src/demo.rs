@@ -120,7 +120,9 @@ pub fn start_load(cluster: &Cluster, workload: Workload, clients: u32, seconds: 
 /// The path of `pgstrobe`, built for release.
 pub fn build_release() -> Result<PathBuf> {
     eprintln!("building pgstrobe (release)");
-    call(cargo().args(["build", "--release", "--package", "pgstrobe"]))?;
+    // With the package of the live tests: what cargo compiles depends on the features that all chosen packages ask of
+    // their dependencies, and the tests shall use what is built here.
+    call(cargo().args(["build", "--release", "--package", "pgstrobe", "--package", "pgstrobe-tests"]))?;
     let binary = target_dir().join("release/pgstrobe");
     ensure!(binary.is_file(), "{} was not built", binary.display());
     Ok(binary)
