@@ -14,6 +14,7 @@ use pgstrobe_common::{
 
 use crate::{
     globals::{CLASSES, RING, TEXT_KNOWN, TEXT_UNDER_WAY, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
+    instructions::copy,
     reclaim,
 };
 
@@ -67,8 +68,8 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
             let record = entry.as_mut_ptr();
             (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT, pid, ts_ns: end });
             (&raw mut (*record).finished).write(finished);
-            (&raw mut (*record).ledger).write(*ledger);
-            (&raw mut (*record).samples).write(b.inside_samples);
+            copy(&raw mut (*record).ledger, ledger);
+            copy(&raw mut (*record).samples, &b.inside_samples);
         }
         entry.submit(NO_WAKEUP);
         return;
@@ -95,7 +96,7 @@ pub fn io(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         (&raw mut (*record).class_key).write(class_key);
         (&raw mut (*record).flags).write(flags);
         (&raw mut (*record)._pad).write(0);
-        (&raw mut (*record).io).write(b.io);
+        copy(&raw mut (*record).io, &b.io);
     }
     entry.submit(NO_WAKEUP);
 }

@@ -12,6 +12,37 @@ pub fn add(to: &u64, n: u64) {
     }
 }
 
+/// Words of a value that is made of nothing else.
+const fn words<T>() -> usize {
+    assert!(size_of::<T>() % 8 == 0);
+    size_of::<T>() / 8
+}
+
+/// Sets a value to zeros, which must be a value of its type. An assignment calls a `memset` that does so byte by byte, even
+/// where it is of two neighbouring words: half a nanosecond a byte.
+///
+/// # Safety
+/// It is valid and lies at a multiple of eight, and all zeros are a value of `T`.
+#[inline(always)]
+pub unsafe fn clear<T>(value: *mut T) {
+    for i in 0..const { words::<T>() } {
+        // SAFETY: within the value. Volatile, so that the compiler makes no `memset` of it.
+        unsafe { value.cast::<u64>().add(i).write_volatile(0) };
+    }
+}
+
+/// Copies a value as [`clear`] clears it.
+///
+/// # Safety
+/// Both are valid, lie at multiples of eight, and do not overlap.
+#[inline(always)]
+pub unsafe fn copy<T: Copy>(to: *mut T, from: *const T) {
+    for i in 0..const { words::<T>() } {
+        // SAFETY: within the values.
+        unsafe { to.cast::<u64>().add(i).write_volatile(from.cast::<u64>().add(i).read_volatile()) };
+    }
+}
+
 /// A value below a power of two, in a form the verifier sees and the compiler does not take away.
 #[inline(always)]
 pub fn below<const END: i32>(value: u32) -> usize {

@@ -8,7 +8,7 @@ use pgstrobe_common::{
 
 use crate::{
     globals::{RING, lost, now, setting},
-    kernel, ledger, postgres,
+    instructions, kernel, ledger, postgres,
 };
 
 /// Start-up is over: the backend asks for its first statement.
@@ -29,7 +29,8 @@ pub fn ready(pid: u32, b: &mut Backend) {
     } else {
         lost(LOST_RING_FULL);
     }
-    b.outside = Default::default();
+    // SAFETY: a field of a map's value, of plain numbers.
+    unsafe { instructions::clear(&mut b.outside) };
 }
 
 /// Writes who a backend is that became ready.
@@ -43,7 +44,7 @@ fn announce(b: &mut Backend, entry: &mut RingBufEntry<Ready>, pid: u32, startup_
         ready.backend_type = postgres::backend_type();
         ready._pad = 0;
         ready.startup_ns = startup_ns;
-        (&raw mut ready.startup).write(b.outside);
+        instructions::copy(&raw mut ready.startup, &b.outside);
         let title: &mut [u8; TITLE_LEN] = &mut ready.title;
         postgres::string(kernel::current_title().unwrap_or(0), title);
         let port = match postgres::symbols() {

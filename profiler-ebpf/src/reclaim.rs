@@ -9,7 +9,7 @@ use pgstrobe_common::{
     state::{BACKEND_OPEN, BACKEND_RECLAIMED, Backend},
 };
 
-use crate::{emit, globals::now, ledger, targets};
+use crate::{emit, globals::now, instructions::clear, ledger, targets};
 
 #[inline(always)]
 pub fn begins(b: &mut Backend) {
@@ -49,7 +49,8 @@ pub fn finished(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         _pad: 0,
         sums: b.reclaim.inside,
     });
-    b.reclaim.inside = Default::default();
+    // SAFETY: a field of a map's value, of plain numbers.
+    unsafe { clear(&mut b.reclaim.inside) };
 }
 
 /// What was taken for a statement was none; nothing is left of one that was sent.

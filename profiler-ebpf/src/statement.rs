@@ -21,7 +21,7 @@ use pgstrobe_common::{
 use crate::{
     emit,
     globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
-    instructions::below,
+    instructions::{below, clear},
     ledger, postgres, ready, reclaim,
 };
 
@@ -209,7 +209,8 @@ fn open(b: &mut Backend, start: u64) {
     b.start_ns = start;
     b.sent_len = 0;
     b.sent_before = 0;
-    b.sent_bytes = 0;
+    // SAFETY: a field of a map's value.
+    unsafe { clear(&mut b.sent_bytes) };
 }
 
 /// What is to be known of the open statement at its end: its class and its `STATEMENT_` flags.
@@ -252,20 +253,24 @@ pub fn forget(b: &mut Backend, end: u64) {
     }
     // Only what was used is written again; most statements never sleep.
     let ledger = &mut b.inside;
-    ledger.cpu_ns = 0;
-    ledger.woken_ns = 0;
-    ledger.preempted_ns = 0;
-    if ledger.switches != 0 || ledger.throttles != 0 {
-        *ledger = Default::default();
-        b.last_slot = 0;
-    }
-    if b.inside_samples[0].count != 0 {
-        b.inside_samples = Default::default();
+    // SAFETY: fields of a map's value, all of plain numbers.
+    unsafe {
+        if ledger.switches != 0 || ledger.throttles != 0 {
+            clear(ledger);
+            b.last_slot = 0;
+        } else {
+            clear(&mut ledger.cpu_ns);
+            clear(&mut ledger.woken_ns);
+            clear(&mut ledger.preempted_ns);
+        }
+        if b.inside_samples[0].count != 0 {
+            clear(&mut b.inside_samples);
+        }
+        if b.flags & BACKEND_IO != 0 {
+            clear(&mut b.io);
+        }
     }
     if b.flags & (BACKEND_IO | BACKEND_RECLAIMED) != 0 {
-        if b.flags & BACKEND_IO != 0 {
-            b.io = Default::default();
-        }
         if b.flags & BACKEND_RECLAIMED != 0 {
             reclaim::give_back(b);
         }

@@ -19,6 +19,7 @@ use pgstrobe_common::{
 use crate::{
     emit,
     globals::{FRESH, RING, enter, lost, now},
+    instructions,
     kernel::{self, Task},
     ledger, postgres, reclaim, statement, targets,
 };
@@ -153,9 +154,9 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
                 (&raw mut (*record).status).write(status);
                 (&raw mut (*record).backend_type).write(b.backend_type);
                 (&raw mut (*record).outside_ns).write(outside_ns);
-                (&raw mut (*record).outside).write(b.outside);
+                instructions::copy(&raw mut (*record).outside, &b.outside);
                 (&raw mut (*record).idle).write(b.idle);
-                (&raw mut (*record).samples).write(b.outside_samples);
+                instructions::copy(&raw mut (*record).samples, &b.outside_samples);
             }
             entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
         }
