@@ -35,7 +35,7 @@ pub fn record<T: 'static>(value: T) {
 
 /// Takes the open statement of a backend as finished: sends it, or puts it into the backend's batch.
 #[inline(always)]
-pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
     let finished = Finished {
         start_ns: b.start_ns,
         end_ns: end,
@@ -50,7 +50,7 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
     b.last_key = class_key;
     if b.flags & (BACKEND_IO | BACKEND_RECLAIMED) != 0 {
         if b.flags & BACKEND_IO != 0 {
-            io(pid, b, end, class_key, flags);
+            io(b, end, class_key, flags);
         }
         if b.flags & BACKEND_RECLAIMED != 0 {
             reclaim::finished(b, end, class_key, flags);
@@ -66,7 +66,7 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
         // SAFETY: every field is written. Field by field: the record is too large for the stack.
         unsafe {
             let record = entry.as_mut_ptr();
-            (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT, pid, ts_ns: end });
+            (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT, pid: b.pid, ts_ns: end });
             (&raw mut (*record).finished).write(finished);
             copy(&raw mut (*record).ledger, ledger);
             copy(&raw mut (*record).samples, &b.inside_samples);
@@ -87,12 +87,12 @@ pub fn statement(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32
 
 /// Sends what a statement, or a process without a client, read and wrote.
 #[inline(always)]
-pub fn io(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+pub fn io(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
     let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(LOST_OTHER_RECORDS) };
     // SAFETY: every field is written.
     unsafe {
         let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT_IO, pid, ts_ns: end });
+        (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT_IO, pid: b.pid, ts_ns: end });
         (&raw mut (*record).class_key).write(class_key);
         (&raw mut (*record).flags).write(flags);
         (&raw mut (*record)._pad).write(0);

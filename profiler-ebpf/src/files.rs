@@ -178,7 +178,7 @@ const OWN_ENTRY: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn first_call_on_file(who: u32) -> u32 {
-    let Some((pid, b)) = targets::current() else { return 0 };
+    let Some(b) = targets::current() else { return 0 };
     let call = &b.file_call;
     let Some(class) = class(call) else { return 0 };
     // Temporary files come and go by the thousand: they are kept together.
@@ -202,7 +202,7 @@ pub extern "C" fn first_call_on_file(who: u32) -> u32 {
     // SAFETY: every field is written; unread path parts begin with a zero.
     unsafe {
         let record = &mut *entry.as_mut_ptr();
-        record.header = Header { kind: KIND_FILE, pid, ts_ns: call.began_ns };
+        record.header = Header { kind: KIND_FILE, pid: b.pid, ts_ns: call.began_ns };
         record.key = key;
         record.device = Inode(call.inode).device();
         record._pad = 0;

@@ -4,18 +4,17 @@
 //! instruction; all others go through `bpf_probe_read_kernel`.
 
 pub mod block;
+mod current;
 pub mod writeback;
 
-use aya_ebpf::helpers::{
-    bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
-    generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
-};
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes, generated::bpf_task_pt_regs};
 use pgstrobe_common::{
     context,
     fields::ABSENT,
     record::{PATH_PART_LEN, PATH_PARTS},
 };
 
+pub use self::current::Current;
 use crate::globals::setting;
 
 /// Reads a field through the fault-tolerant helper.
@@ -242,91 +241,6 @@ pub fn last_arrival(task: u64) -> u64 {
 /// Where `struct pt_regs` of the entry from user space lies above the beginning of a task's stack, on x86-64 kernels before
 /// 5.15, which have no `bpf_task_pt_regs`: `THREAD_SIZE` less the size of the struct (arch/x86/include/asm/processor.h).
 const REGS_ON_STACK: u64 = 16_384 - 21 * 8;
-
-/// Number of the system call the current task is in, [`context::NO_SYSCALL`] in none or when unknown.
-#[inline(always)]
-pub fn current_syscall() -> u32 {
-    if setting!(task_btf) == 0 {
-        let stack: u64 = read(current_task(), setting!(kernel.task_stack)).unwrap_or(0);
-        let number: u64 = read(stack + REGS_ON_STACK, setting!(kernel.regs_orig_ax)).unwrap_or(u64::MAX);
-        return if number < context::NO_SYSCALL as u64 { number as u32 } else { context::NO_SYSCALL };
-    }
-    // SAFETY: the helper returns a typed task.
-    Task(unsafe { bpf_get_current_task_btf() }.cast()).syscall()
-}
-
-/// Run-queue delay of the current task so far, in nanoseconds.
-#[inline(always)]
-pub fn current_run_delay() -> u64 {
-    if setting!(task_btf) != 0 {
-        // SAFETY: the helper returns a typed task.
-        Task(unsafe { bpf_get_current_task_btf() }.cast()).run_delay()
-    } else {
-        read(current_task(), setting!(kernel.task_run_delay)).unwrap_or(0)
-    }
-}
-
-/// Where the `task_struct` of the current task is.
-#[inline(always)]
-pub fn current_task() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_get_current_task() }
-}
-
-/// Second and third argument of the system call the current task is in: buffer and length of a send.
-#[inline(always)]
-pub fn current_buffer() -> Option<(u64, u64)> {
-    if setting!(kernel.regs_si) == ABSENT || setting!(kernel.regs_dx) == ABSENT {
-        return None;
-    }
-    if setting!(task_btf) == 0 {
-        let stack: u64 = read(current_task(), setting!(kernel.task_stack))?;
-        let regs = stack + REGS_ON_STACK;
-        return Some((read(regs, setting!(kernel.regs_si))?, read(regs, setting!(kernel.regs_dx))?));
-    }
-    // SAFETY: typed pointers from the kernel.
-    unsafe {
-        let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
-        Some((load(regs, setting!(kernel.regs_si)), load(regs, setting!(kernel.regs_dx))))
-    }
-}
-
-/// How many descriptors the current task has room for, and the array of them.
-#[inline(always)]
-fn descriptors() -> Option<(u32, u64)> {
-    let (files, table) = (setting!(kernel.task_files), setting!(kernel.files_fdt));
-    let (max, array) = (setting!(kernel.fdtable_max_fds), setting!(kernel.fdtable_fd));
-    if setting!(task_btf) != 0 && files != ABSENT && table != ABSENT && max != ABSENT && array != ABSENT {
-        // SAFETY: a typed task and typed pointers from it; where one is NULL the kernel reads zeros.
-        return unsafe {
-            let task = bpf_get_current_task_btf() as *const u8;
-            let table: *const u8 = load(load(task, files), table);
-            Some((load(table, max), load(table, array)))
-        };
-    }
-    let table: u64 = read(read(current_task(), files)?, table)?;
-    Some((read(table, max)?, read(table, array)?))
-}
-
-/// `struct file` of a descriptor of the current task.
-#[inline(always)]
-pub fn current_file(fd: u32) -> Option<File> {
-    let (max, array) = descriptors()?;
-    if fd >= max {
-        return None;
-    }
-    match read(array + fd as u64 * 8, 0)? {
-        0 => None,
-        file => Some(File(file)),
-    }
-}
-
-/// Beginning of the current process's argument area, where Postgres keeps its title.
-#[inline(always)]
-pub fn current_title() -> Option<u64> {
-    let mm: u64 = read(current_task(), setting!(kernel.task_mm))?;
-    read(mm, setting!(kernel.mm_arg_start))
-}
 
 /// A `struct bio`, an argument of a `tp_btf` program.
 #[derive(Clone, Copy)]

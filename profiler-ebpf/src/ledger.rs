@@ -15,7 +15,7 @@ use pgstrobe_common::{
 
 use crate::{
     globals::now,
-    kernel::{self, Task},
+    kernel::{self, Current, Task},
     pause, postgres, targets,
 };
 
@@ -44,8 +44,8 @@ fn current(b: &mut Backend) -> &mut Ledger {
 
 /// [`settle`] for the current task.
 #[inline(always)]
-pub fn settle_current(b: &mut Backend) {
-    settle(b, kernel::current_run_delay(), kernel::current_task);
+pub fn settle_current(b: &mut Backend, task: Current) {
+    settle(b, task.run_delay(), || task.address());
 }
 
 /// Splits the last time off the CPU into blocked and runnable. `run_delay` is the task's now, `task` where its

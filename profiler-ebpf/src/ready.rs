@@ -8,15 +8,17 @@ use pgstrobe_common::{
 
 use crate::{
     globals::{RING, lost, now, setting},
-    instructions, kernel, ledger, postgres,
+    instructions,
+    kernel::Current,
+    ledger, postgres,
 };
 
 /// Start-up is over: the backend asks for its first statement.
 #[inline(always)]
-pub fn ready(pid: u32, b: &mut Backend) {
+pub fn ready(task: Current, b: &mut Backend) {
     b.flags &= !BACKEND_STARTING;
     b.end_ns = b.sent_ns;
-    ledger::settle_current(b);
+    ledger::settle_current(b, task);
     // Not when it sent its last message: the CPU may have been taken from it since, and that is in its account.
     let until = now();
     ledger::account(b, until);
@@ -24,7 +26,7 @@ pub fn ready(pid: u32, b: &mut Backend) {
     b.since_ns = until;
     let entry = RING.reserve::<Ready>(0);
     if let Some(mut entry) = entry {
-        announce(b, &mut entry, pid, startup_ns);
+        announce(task, b, &mut entry, startup_ns);
         entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     } else {
         lost(LOST_RING_FULL);
@@ -35,18 +37,18 @@ pub fn ready(pid: u32, b: &mut Backend) {
 
 /// Writes who a backend is that became ready.
 #[inline(always)]
-fn announce(b: &mut Backend, entry: &mut RingBufEntry<Ready>, pid: u32, startup_ns: u64) {
+fn announce(task: Current, b: &mut Backend, entry: &mut RingBufEntry<Ready>, startup_ns: u64) {
     // SAFETY: every field is written below; a name that cannot be read is empty.
     unsafe {
         let ready = &mut *entry.as_mut_ptr();
-        ready.header = Header { kind: KIND_READY, pid, ts_ns: b.sent_ns };
+        ready.header = Header { kind: KIND_READY, pid: b.pid, ts_ns: b.sent_ns };
         ready.forked_ns = b.forked_ns;
         ready.backend_type = postgres::backend_type();
         ready._pad = 0;
         ready.startup_ns = startup_ns;
         instructions::copy(&raw mut ready.startup, &b.outside);
         let title: &mut [u8; TITLE_LEN] = &mut ready.title;
-        postgres::string(kernel::current_title().unwrap_or(0), title);
+        postgres::string(task.title().unwrap_or(0), title);
         let port = match postgres::symbols() {
             Some(symbols) if symbols.my_proc_port != 0 => postgres::read(symbols.my_proc_port).unwrap_or(0),
             _ => 0,

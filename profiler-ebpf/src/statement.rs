@@ -22,6 +22,7 @@ use crate::{
     emit,
     globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::{below, clear},
+    kernel::Current,
     ledger, postgres, ready, reclaim,
 };
 
@@ -45,13 +46,13 @@ const OPEN_FLAGS: u32 = BACKEND_OPEN
 
 /// Data on the client's socket, or an attempt to get some (`ret <= 0`).
 #[inline(always)]
-pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnOnce() -> Option<(u64, u64)>) {
+pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnOnce() -> Option<(u64, u64)>) {
     if b.sock != 0 && b.sock != sock {
         return;
     }
     if b.flags & BACKEND_MAYBE_DONE != 0 {
-        ledger::settle_current(b);
-        finish(pid, b, b.sent_ns, b.class_key, b.class_flags);
+        ledger::settle_current(b, task);
+        finish(b, b.sent_ns, b.class_key, b.class_flags);
     }
     if b.flags & BACKEND_OPEN != 0 {
         if b.flags & BACKEND_CUT == 0 || postgres::query_in_work() != Some(0) {
@@ -66,7 +67,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         if b.sent_ns == 0 || postgres::authenticating() || !postgres::serves_clients() {
             return;
         }
-        ready::ready(pid, b);
+        ready::ready(task, b);
     }
     if ret <= 0 {
         b.flags |= BACKEND_ASKED | BACKEND_ASKING;
@@ -83,7 +84,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
         }
         b.sock = sock;
     }
-    ledger::settle_current(b);
+    ledger::settle_current(b, task);
     // The message arrived when it woke the backend, which then may have waited for a CPU.
     let arrived = b.woken_ns;
     if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
@@ -101,7 +102,7 @@ pub fn received(pid: u32, b: &mut Backend, sock: u64, ret: i64, buffer: impl FnO
 
 /// Bytes on their way to the client. `complete` is whether the call sent all it was given; `text` is the buffer for texts.
 #[inline(always)]
-pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool, text: u32) {
+pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool, text: u32) {
     if b.sock != sock {
         // Of one found at work the socket is not known: its answer is over with the send after which no text is set.
         const FOUND: u32 = BACKEND_OPEN | BACKEND_CUT;
@@ -142,7 +143,7 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
         return;
     }
     transaction(b, ready);
-    let (class_key, flags) = describe(pid, b, text);
+    let (class_key, flags) = describe(b, text);
     if len >= SEND_BUFFER && ready.is_none() {
         // A full buffer: the rest may follow. The next send or receive decides.
         b.flags |= BACKEND_MAYBE_DONE;
@@ -150,13 +151,13 @@ pub fn sent(pid: u32, b: &mut Backend, sock: u64, len: u32, buffer: u64, complet
         b.class_flags = flags;
         return;
     }
-    ledger::settle_current(b);
-    finish(pid, b, now, class_key, flags);
+    ledger::settle_current(b, task);
+    finish(b, now, class_key, flags);
 }
 
 /// With the uprobe boundary: a function of the message loop was entered.
 #[inline(always)]
-pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
+pub fn entered(task: Current, b: &mut Backend, entry: Entry) {
     if b.flags & BACKEND_STARTING != 0 {
         return;
     }
@@ -168,13 +169,13 @@ pub fn entered(pid: u32, b: &mut Backend, entry: Entry) {
             Entry::Execute => false,
         };
         if another && b.flags & BACKEND_SIMPLE == 0 {
-            let (class_key, flags) = describe(pid, b, TEXT_OF_ENTRY);
-            ledger::settle_current(b);
-            finish(pid, b, now, class_key, flags);
+            let (class_key, flags) = describe(b, TEXT_OF_ENTRY);
+            ledger::settle_current(b, task);
+            finish(b, now, class_key, flags);
         }
     }
     if b.flags & BACKEND_OPEN == 0 {
-        ledger::settle_current(b);
+        ledger::settle_current(b, task);
         open(b, now);
     }
     match entry {
@@ -215,7 +216,7 @@ fn open(b: &mut Backend, start: u64) {
 
 /// What is to be known of the open statement at its end: its class and its `STATEMENT_` flags.
 #[inline(always)]
-fn describe(pid: u32, b: &mut Backend, text: u32) -> (u64, u32) {
+fn describe(b: &mut Backend, text: u32) -> (u64, u32) {
     let mut flags = 0;
     if b.flags & BACKEND_CUT != 0 {
         flags |= STATEMENT_CUT;
@@ -229,15 +230,15 @@ fn describe(pid: u32, b: &mut Backend, text: u32) -> (u64, u32) {
     if failed(b) {
         flags |= STATEMENT_ERROR;
     }
-    let class_key = class(pid, b, &mut flags, text);
+    let class_key = class(b, &mut flags, text);
     (class_key, flags)
 }
 
 /// Sends the record of the open statement and forgets it.
 #[inline(always)]
-pub fn finish(pid: u32, b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+pub fn finish(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
     ledger::close(b, end);
-    emit::statement(pid, b, end, class_key, flags);
+    emit::statement(b, end, class_key, flags);
     b.inside_ns += end.saturating_sub(b.start_ns);
     b.statements += 1;
     forget(b, end);
@@ -280,14 +281,14 @@ pub fn forget(b: &mut Backend, end: u64) {
 
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
-pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
+pub fn class(b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
     }
     let address = postgres::activity(b);
-    let Some((slot, buffer)) = text_buffer(text, pid) else { return id };
+    let Some((slot, buffer)) = text_buffer(text, b.pid) else { return id };
     let len = postgres::string(address, &mut buffer.bytes) as u32;
     let mut text_flags = 0;
     let key = if id != 0 {
@@ -299,7 +300,7 @@ pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
             return 0;
         }
         let key = shape_of(slot);
-        if !buffer.intact(pid) {
+        if !buffer.intact(b.pid) {
             return 0;
         }
         if known(b, key) {
@@ -311,7 +312,7 @@ pub fn class(pid: u32, b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
     if len + 4 >= setting!(activity_size) {
         text_flags |= TEXT_CUT;
     }
-    emit::text(buffer, pid, key, text_flags, len);
+    emit::text(buffer, b.pid, key, text_flags, len);
     key
 }
 
@@ -343,11 +344,11 @@ pub extern "C" fn shape_of(slot: u32) -> u64 {
 
 /// Takes the whole text of the statement in work, if its class is one of which only a cut text is known.
 #[inline(always)]
-pub fn capture(pid: u32, b: &mut Backend) {
+pub fn capture(b: &mut Backend) {
     if b.flags & BACKEND_OPEN == 0 || WANTED.get(0).is_none_or(|wanted| *wanted == 0) {
         return;
     }
-    let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, pid) else { return };
+    let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, b.pid) else { return };
     let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
@@ -368,7 +369,7 @@ pub fn capture(pid: u32, b: &mut Backend) {
     let address = postgres::query_in_work().unwrap_or(0);
     let len = postgres::string(address, &mut buffer.bytes) as u32;
     if len != 0 {
-        emit::text(buffer, pid, key, flags, len);
+        emit::text(buffer, b.pid, key, flags, len);
     }
 }
 

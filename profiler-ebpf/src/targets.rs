@@ -3,7 +3,10 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pgstrobe_common::state::{BACKEND_SLOTS, Backend};
 
-use crate::globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET, setting};
+use crate::{
+    globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET, setting},
+    kernel::Current,
+};
 
 /// State of a backend, if that process is one.
 #[inline(always)]
@@ -44,10 +47,14 @@ pub fn leave(b: &mut Backend) {
 
 /// The current process, if it is a backend (and this is its main thread).
 #[inline(always)]
-pub fn current() -> Option<(u32, &'static mut Backend)> {
-    let id = bpf_get_current_pid_tgid();
-    let pid = id as u32;
-    backend(pid).map(|b| (pid, b))
+pub fn current() -> Option<&'static mut Backend> {
+    backend(bpf_get_current_pid_tgid() as u32)
+}
+
+/// As [`current`], for a program that asks more of the task.
+#[inline(always)]
+pub fn of(task: Current) -> Option<&'static mut Backend> {
+    backend(task.pid())
 }
 
 /// Notes that the first of two programs met an event, for the second one ([`missed`]).
@@ -60,11 +67,11 @@ pub fn met(b: &mut Backend, event: u32) {
 
 /// The current process, if it is a backend and the first of two programs did not meet the event that is under way.
 #[inline(always)]
-pub fn missed(event: u32) -> Option<(u32, &'static mut Backend)> {
-    let (pid, b) = current()?;
+pub fn missed(task: Current, event: u32) -> Option<&'static mut Backend> {
+    let b = of(task)?;
     let met = b.flags & event != 0;
     b.flags &= !event;
-    if met { None } else { Some((pid, b)) }
+    if met { None } else { Some(b) }
 }
 
 /// Whether a cgroup of the server has a CPU quota.

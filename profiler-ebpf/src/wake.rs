@@ -9,7 +9,8 @@ use pgstrobe_common::{
 use crate::{
     aio, emit,
     globals::{now, setting},
-    kernel, statement, targets,
+    kernel::Current,
+    statement, targets,
 };
 
 /// Classes of wait events (src/include/utils/wait_classes.h).
@@ -40,8 +41,10 @@ pub fn woken(b: &mut Backend) {
     if class != LWLOCK && class != LOCK && class != BUFFER_PIN && !group && !aio {
         return;
     }
-    let Some((pid, waker)) = targets::current() else { return };
-    if pid == b.pid || !wakes(kernel::current_syscall()) {
+    let task = Current::get();
+    let Some(waker) = targets::of(task) else { return };
+    let pid = waker.pid;
+    if pid == b.pid || !wakes(task.syscall()) {
         return;
     }
     if aio {
@@ -51,7 +54,7 @@ pub fn woken(b: &mut Backend) {
     let active = waker.flags & BACKEND_OPEN != 0;
     let mut flags = 0;
     // What it works on is read where the wait is worth it: an LWLock is held for microseconds, by much the same classes.
-    let class_key = if active && class != LWLOCK { statement::class(pid, waker, &mut flags, TEXT_OF_WAKE) } else { 0 };
+    let class_key = if active && class != LWLOCK { statement::class(waker, &mut flags, TEXT_OF_WAKE) } else { 0 };
     b.waker = pid;
     emit::record(Wake {
         header: Header { kind: KIND_WAKE, pid: b.pid, ts_ns: now },

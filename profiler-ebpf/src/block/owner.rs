@@ -3,17 +3,13 @@
 //! Who is current at the first event of a request is who wants it: a task flushes its own plug. A thread of the kernel works
 //! for others, and there the cgroup of the bio tells for whom, if it does.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_cgroup_id},
-    macros::map,
-    maps::Array,
-};
+use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, macros::map, maps::Array};
 use pgstrobe_common::block::{
     CGROUP_OF_BIO, OWNER_BACKEND, OWNER_CLUSTER, OWNER_KWORKER, OWNER_PROCESS, OWNER_THREAD, OWNER_UNSEEN,
 };
 
 use crate::{
-    kernel::block::{Bio, current_flags},
+    kernel::{Current, block::Bio},
     targets,
 };
 
@@ -46,8 +42,8 @@ fn group(bio: Bio) -> (u64, u32) {
 /// Of a request that begins now.
 #[inline(always)]
 pub fn of(bio: Bio) -> Owner {
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let flags = current_flags();
+    let task = Current::get();
+    let (pid, flags) = (task.process(), task.flags());
     if pid == 0 || flags & (PF_KTHREAD | PF_WQ_WORKER) != 0 {
         let (cgroup, cluster) = group(bio);
         let worker = pid == 0 || flags & PF_WQ_WORKER != 0;

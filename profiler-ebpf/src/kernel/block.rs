@@ -1,9 +1,8 @@
 //! Typed readers of block requests and their bios.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use pgstrobe_common::fields::ABSENT;
 
-use super::{load, read};
+use super::load;
 use crate::{globals::setting, instructions::number_of};
 
 /// A `struct request` whose type the verifier knows. The probe is not attached where a field it needs is missing.
@@ -172,18 +171,4 @@ impl Bio {
             load(node, id)
         }
     }
-}
-
-/// `task_struct.flags` of the current task, 0 when unknown.
-#[inline(always)]
-pub fn current_flags() -> u32 {
-    let offset = setting!(kernel.task_flags);
-    if offset == ABSENT {
-        return 0;
-    }
-    if setting!(task_btf) == 0 {
-        return read(super::current_task(), offset).unwrap_or(0);
-    }
-    // SAFETY: the helper returns a typed task.
-    unsafe { load(bpf_get_current_task_btf() as *const u8, offset) }
 }

@@ -5,6 +5,7 @@ use pgstrobe_common::state::HIT_ENTRY;
 
 use crate::{
     globals::{enter, setting},
+    kernel::Current,
     statement::{self, Entry},
     targets,
 };
@@ -12,8 +13,9 @@ use crate::{
 #[inline(always)]
 fn entered(entry: Entry) -> u32 {
     enter!(HIT_ENTRY);
-    if let Some((pid, b)) = targets::current() {
-        statement::entered(pid, b, entry);
+    let task = Current::get();
+    if let Some(b) = targets::of(task) {
+        statement::entered(task, b, entry);
     }
     0
 }

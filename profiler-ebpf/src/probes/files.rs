@@ -18,7 +18,7 @@ use pgstrobe_common::{
 use crate::{
     files::{self, ALLOCATE, PREFETCH, READ, Returned, TRUNCATE, WRITE},
     globals::{RING, enter, lost, now, setting},
-    kernel::{self, Bio},
+    kernel::{Bio, Current},
     postgres, targets,
 };
 
@@ -50,10 +50,11 @@ enum At {
 #[inline(always)]
 fn begin(ctx: &TracePointContext, call: u32, at: At) -> u32 {
     enter!(HIT_FILE);
-    let Some((_, b)) = targets::current() else { return 0 };
+    let task = Current::get();
+    let Some(b) = targets::of(task) else { return 0 };
     // The end of the call before may have been left out.
     b.file_call.began_ns = 0;
-    let Some(file) = kernel::current_file(argument(ctx, 0) as u32) else { return 0 };
+    let Some(file) = task.file(argument(ctx, 0) as u32) else { return 0 };
     let Some(inode) = file.inode() else { return 0 };
     let name = file.name_hash();
     // Mostly the same file as before.
@@ -81,7 +82,7 @@ fn begin(ctx: &TracePointContext, call: u32, at: At) -> u32 {
 #[inline(always)]
 fn end(ctx: &TracePointContext, call: u32) -> u32 {
     enter!(HIT_FILE);
-    let Some((_, b)) = targets::current() else { return 0 };
+    let Some(b) = targets::current() else { return 0 };
     let began = b.file_call.began_ns;
     if began == 0 {
         return 0;
@@ -101,7 +102,7 @@ fn end(ctx: &TracePointContext, call: u32) -> u32 {
 #[btf_tracepoint(function = "block_bio_queue")]
 pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_FILE);
-    let Some((_, b)) = targets::current() else { return 0 };
+    let Some(b) = targets::current() else { return 0 };
     let call = &mut b.file_call;
     if call.began_ns == 0 {
         return 0;
@@ -177,7 +178,7 @@ pub fn file_exit_fadvise64(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn file_enter_truncate(ctx: TracePointContext) -> u32 {
     enter!(HIT_FILE);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         b.file_call = FileCall { began_ns: now(), name: argument(&ctx, 0), ..FileCall::default() };
     }
     0
@@ -186,7 +187,7 @@ pub fn file_enter_truncate(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
     enter!(HIT_FILE);
-    let Some((pid, b)) = targets::current() else { return 0 };
+    let Some(b) = targets::current() else { return 0 };
     if core::mem::take(&mut b.file_call.began_ns) == 0 {
         return 0;
     }
@@ -197,7 +198,7 @@ pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
     // SAFETY: every field is written; a path that cannot be read is empty.
     unsafe {
         let record = &mut *entry.as_mut_ptr();
-        record.header = Header { kind: KIND_TRUNCATED, pid, ts_ns: now() };
+        record.header = Header { kind: KIND_TRUNCATED, pid: b.pid, ts_ns: now() };
         record.backend_type = postgres::backend_type();
         record.ret = argument(&ctx, 0) as i32;
         let path: &mut [u8; TRUNCATED_LEN] = &mut record.path;

@@ -8,7 +8,10 @@ use pgstrobe_common::{
 
 use crate::{
     globals::enter,
-    kernel::writeback::{dirty_arguments, dirty_limits, pauses},
+    kernel::{
+        Current,
+        writeback::{dirty_arguments, dirty_limits, pauses},
+    },
     ledger, pause, reclaim, targets,
 };
 
@@ -17,11 +20,12 @@ use crate::{
 #[btf_tracepoint(function = "balance_dirty_pages")]
 pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
-    if let Some((_, b)) = targets::current() {
+    let task = Current::get();
+    if let Some(b) = targets::of(task) {
         let arguments = dirty_arguments(&ctx);
         if pauses(&ctx, &arguments) {
             // The pause before this one may have just ended: it has limits of its own.
-            ledger::settle_current(b);
+            ledger::settle_current(b, task);
             pause::begins(b, &dirty_limits(&arguments));
         }
     }
@@ -31,7 +35,7 @@ pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mm_vmscan_direct_reclaim_begin")]
 pub fn direct_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         reclaim::begins(b);
     }
     0
@@ -41,7 +45,7 @@ pub fn direct_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mm_vmscan_direct_reclaim_end")]
 pub fn direct_reclaim_end(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         reclaim::ends(b, RECLAIM_HOST, ctx.arg(0));
     }
     0
@@ -50,7 +54,7 @@ pub fn direct_reclaim_end(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_begin")]
 pub fn memcg_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         b.flags |= BACKEND_MEMCG_RECLAIM;
         reclaim::begins(b);
     }
@@ -60,7 +64,7 @@ pub fn memcg_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_end")]
 pub fn memcg_reclaim_end(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_MEMORY);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         b.flags &= !BACKEND_MEMCG_RECLAIM;
         reclaim::ends(b, RECLAIM_CGROUP, ctx.arg(0));
     }

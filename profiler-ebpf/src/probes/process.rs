@@ -20,7 +20,7 @@ use crate::{
     emit,
     globals::{FRESH, RING, enter, lost, now},
     instructions,
-    kernel::{self, Task},
+    kernel::{Current, Task},
     ledger, postgres, reclaim, statement, targets,
 };
 
@@ -80,7 +80,9 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
 #[tracepoint]
 pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
     enter!(HIT_EXIT);
-    let Some((pid, b)) = targets::current() else { return 0 };
+    let task = Current::get();
+    let Some(b) = targets::of(task) else { return 0 };
+    let pid = b.pid;
     if let Some(usage) = postgres::wal_usage() {
         emit::record(WalWritten { header: Header { kind: KIND_WAL_WRITTEN, pid, ts_ns: now() }, usage });
     }
@@ -98,7 +100,7 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
         record.backend_type = postgres::backend_type();
         record._pad = 0;
         let title: &mut [u8; TITLE_LEN] = &mut record.title;
-        postgres::string(kernel::current_title().unwrap_or(0), title);
+        postgres::string(task.title().unwrap_or(0), title);
     }
     entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     0
@@ -135,13 +137,13 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             let end = if b.sent_bytes != 0 { b.sent_ns } else { now };
             // One that was found running has no latency, however it ends.
             let cut = if b.flags & BACKEND_CUT != 0 { STATEMENT_CUT } else { 0 };
-            statement::finish(pid, b, end, 0, STATEMENT_TERMINATED | cut);
+            statement::finish(b, end, 0, STATEMENT_TERMINATED | cut);
         }
     }
     ledger::account(b, now);
     emit::flush(b);
     if b.flags & BACKEND_IO != 0 {
-        emit::io(pid, b, now, 0, IO_OF_PROCESS);
+        emit::io(b, now, 0, IO_OF_PROCESS);
     }
     reclaim::reclaim_exits(pid);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);

@@ -9,9 +9,9 @@ use crate::{globals::enter, ledger, statement, targets};
 #[perf_event]
 pub fn sampler(_ctx: PerfEventContext) -> u32 {
     enter!(HIT_SAMPLE);
-    if let Some((pid, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         ledger::sampled(b);
-        statement::capture(pid, b);
+        statement::capture(b);
     }
     0
 }

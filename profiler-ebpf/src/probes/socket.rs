@@ -10,7 +10,8 @@ use pgstrobe_common::state::{
 
 use crate::{
     globals::{enter, hit},
-    kernel, statement, targets,
+    kernel::Current,
+    statement, targets,
 };
 
 /// `MSG_PEEK` (include/linux/socket.h).
@@ -20,9 +21,10 @@ const MSG_PEEK: u32 = 2;
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_RECEIVE);
-    if let Some((pid, b)) = targets::current() {
+    let task = Current::get();
+    if let Some(b) = targets::of(task) {
         targets::met(b, BACKEND_MET_RECEIVE);
-        received(&ctx, pid, b);
+        received(&ctx, task, b);
     }
     0
 }
@@ -30,9 +32,10 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 /// Takes over where the first was left out.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
-    if let Some((pid, b)) = targets::missed(BACKEND_MET_RECEIVE) {
+    let task = Current::get();
+    if let Some(b) = targets::missed(task, BACKEND_MET_RECEIVE) {
         hit(HIT_RECEIVE);
-        received(&ctx, pid, b);
+        received(&ctx, task, b);
     }
     0
 }
@@ -41,9 +44,10 @@ pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_SEND);
-    if let Some((pid, b)) = targets::current() {
+    let task = Current::get();
+    if let Some(b) = targets::of(task) {
         targets::met(b, BACKEND_MET_SEND);
-        sent(&ctx, pid, b, TEXT_OF_SEND);
+        sent(&ctx, task, b, TEXT_OF_SEND);
     }
     0
 }
@@ -51,25 +55,26 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 /// Takes over where the first was left out.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
-    if let Some((pid, b)) = targets::missed(BACKEND_MET_SEND) {
+    let task = Current::get();
+    if let Some(b) = targets::missed(task, BACKEND_MET_SEND) {
         hit(HIT_SEND);
-        sent(&ctx, pid, b, TEXT_OF_SEND_AGAIN);
+        sent(&ctx, task, b, TEXT_OF_SEND_AGAIN);
     }
     0
 }
 
 #[inline(always)]
-fn received(ctx: &BtfTracePointContext, pid: u32, b: &mut Backend) {
+fn received(ctx: &BtfTracePointContext, task: Current, b: &mut Backend) {
     if ctx.arg::<u32>(2) & MSG_PEEK == 0 {
-        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(1) as i64, kernel::current_buffer);
+        statement::received(task, b, ctx.arg(0), ctx.arg::<i32>(1) as i64, || task.buffer());
     }
 }
 
 #[inline(always)]
-fn sent(ctx: &BtfTracePointContext, pid: u32, b: &mut Backend, text: u32) {
+fn sent(ctx: &BtfTracePointContext, task: Current, b: &mut Backend, text: u32) {
     let ret = ctx.arg::<i32>(1);
     if ret > 0 {
-        let (buffer, len) = kernel::current_buffer().unwrap_or((0, ret as u64));
-        statement::sent(pid, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, text);
+        let (buffer, len) = task.buffer().unwrap_or((0, ret as u64));
+        statement::sent(task, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, text);
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND};
 
-use crate::{globals::enter, kernel, statement, targets};
+use crate::{globals::enter, kernel::Current, statement, targets};
 
 const MSG_PEEK: u32 = 2;
 
@@ -11,10 +11,11 @@ const MSG_PEEK: u32 = 2;
 #[fexit(function = "sock_recvmsg")]
 pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
     enter!(HIT_RECEIVE);
+    let task = Current::get();
     if ctx.arg::<u32>(2) & MSG_PEEK == 0
-        && let Some((pid, b)) = targets::current()
+        && let Some(b) = targets::of(task)
     {
-        statement::received(pid, b, ctx.arg(0), ctx.arg::<i32>(3) as i64, kernel::current_buffer);
+        statement::received(task, b, ctx.arg(0), ctx.arg::<i32>(3) as i64, || task.buffer());
     }
     0
 }
@@ -23,12 +24,13 @@ pub fn sock_recvmsg(ctx: FExitContext) -> i32 {
 #[fexit(function = "sock_sendmsg")]
 pub fn sock_sendmsg(ctx: FExitContext) -> i32 {
     enter!(HIT_SEND);
+    let task = Current::get();
     let ret = ctx.arg::<i32>(2);
     if ret > 0
-        && let Some((pid, b)) = targets::current()
+        && let Some(b) = targets::of(task)
     {
-        let (buffer, len) = kernel::current_buffer().unwrap_or((0, ret as u64));
-        statement::sent(pid, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, TEXT_OF_SEND);
+        let (buffer, len) = task.buffer().unwrap_or((0, ret as u64));
+        statement::sent(task, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, TEXT_OF_SEND);
     }
     0
 }

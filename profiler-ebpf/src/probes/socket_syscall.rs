@@ -6,7 +6,7 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND};
 
-use crate::{globals::enter, statement, targets};
+use crate::{globals::enter, kernel::Current, statement, targets};
 
 /// Offset of the arguments, and of the result, in the system-call tracepoints (their `format` files).
 const ARGUMENTS: usize = 16;
@@ -19,7 +19,7 @@ fn argument(ctx: &TracePointContext, n: usize) -> u64 {
 
 #[inline(always)]
 fn enter(ctx: &TracePointContext) {
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         b.call_fd = argument(ctx, 0) as u32;
         b.call_buf = argument(ctx, 1);
         b.call_len = argument(ctx, 2);
@@ -41,11 +41,12 @@ pub fn sys_enter_sendto(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
     enter!(HIT_RECEIVE);
-    if let Some((pid, b)) = targets::current()
+    let task = Current::get();
+    if let Some(b) = targets::of(task)
         && b.call_len != 0
     {
         let buffer = Some((b.call_buf, b.call_len));
-        statement::received(pid, b, b.call_fd as u64 + 1, argument(&ctx, 0) as i64, || buffer);
+        statement::received(task, b, b.call_fd as u64 + 1, argument(&ctx, 0) as i64, || buffer);
     }
     0
 }
@@ -53,12 +54,13 @@ pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
     enter!(HIT_SEND);
+    let task = Current::get();
     let ret = argument(&ctx, 0) as i64;
     if ret > 0
-        && let Some((pid, b)) = targets::current()
+        && let Some(b) = targets::of(task)
         && b.call_len != 0
     {
-        statement::sent(pid, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len, TEXT_OF_SEND);
+        statement::sent(task, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len, TEXT_OF_SEND);
     }
     0
 }

@@ -15,7 +15,7 @@ use pgstrobe_common::{
 use crate::{
     emit,
     globals::{RING, enter, lost, now},
-    kernel::{self, File},
+    kernel::{Current, File},
     postgres, targets,
 };
 
@@ -40,12 +40,13 @@ fn first(ctx: &TracePointContext) -> u64 {
 #[inline(always)]
 fn enter(ctx: &TracePointContext, call: u32) -> u32 {
     enter!(HIT_SYNC);
-    let Some((pid, b)) = targets::current() else { return 0 };
+    let task = Current::get();
+    let Some(b) = targets::of(task) else { return 0 };
     if call == SYNC_WRITE && first(ctx) as u32 == STDERR {
         // With log_checkpoints: its line comes right after the end.
-        checkpoint(pid);
+        checkpoint(b.pid);
     }
-    let file = if call == SYNC_MSYNC { None } else { kernel::current_file(first(ctx) as u32) };
+    let file = if call == SYNC_MSYNC { None } else { task.file(first(ctx) as u32) };
     if call == SYNC_WRITE && file.is_none_or(|file| file.flags() & O_DSYNC == 0) {
         return 0;
     }
@@ -58,7 +59,7 @@ fn enter(ctx: &TracePointContext, call: u32) -> u32 {
 #[inline(always)]
 fn exit(ctx: &TracePointContext) -> u32 {
     enter!(HIT_SYNC);
-    let Some((pid, b)) = targets::current() else { return 0 };
+    let Some(b) = targets::current() else { return 0 };
     if b.sync_ns == 0 {
         return 0;
     }
@@ -72,7 +73,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
     // SAFETY: every field is written; unread path parts begin with a zero.
     let ends_checkpoint = unsafe {
         let sync = &mut *entry.as_mut_ptr();
-        sync.header = Header { kind: KIND_SYNC, pid, ts_ns: now };
+        sync.header = Header { kind: KIND_SYNC, pid: b.pid, ts_ns: now };
         sync.duration_ns = now - began;
         sync.syscall = b.sync_call;
         sync.ret = first(ctx) as i32;
@@ -85,7 +86,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
     };
     entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     if ends_checkpoint {
-        checkpoint(pid);
+        checkpoint(b.pid);
     }
     0
 }

@@ -77,7 +77,7 @@ pub fn writeback_written(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "folio_wait_writeback")]
 pub fn page_wait(_ctx: BtfTracePointContext) -> i32 {
     enter!(HIT_WRITEBACK);
-    if let Some((_, b)) = targets::current() {
+    if let Some(b) = targets::current() {
         pause::announce(b, context::WRITEBACK_WAIT);
     }
     0
