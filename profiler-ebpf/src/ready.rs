@@ -13,7 +13,7 @@ use crate::{
     ledger, postgres,
 };
 
-/// Start-up is over: the backend asks for its first statement.
+/// Start-up is over: the backend has said so, or asks for its first statement.
 #[inline(always)]
 pub fn ready(task: Current, b: &mut Backend) {
     b.flags &= !BACKEND_STARTING;

@@ -12,6 +12,8 @@ use xtask::cluster::Cluster;
 pub enum Visit {
     /// Connects, asks one statement, says goodbye.
     Statement,
+    /// Sends its statement together with the start-up packet, without waiting for an answer.
+    Together,
     /// Connects and says goodbye as soon as the server is ready.
     Nothing,
     /// Hangs up without a word.
@@ -43,10 +45,13 @@ fn once(socket: &Path, visit: Visit) {
     if visit == Visit::HangUp {
         return;
     }
-    server.write_all(HELLO).expect("hello");
+    let hello = if visit == Visit::Together { [HELLO, QUERY].concat() } else { HELLO.to_vec() };
+    server.write_all(&hello).expect("hello");
     until_ready(&mut server);
     if visit == Visit::Statement {
         server.write_all(QUERY).expect("a statement");
+    }
+    if matches!(visit, Visit::Statement | Visit::Together) {
         until_ready(&mut server);
     }
     server.write_all(GOODBYE).expect("goodbye");

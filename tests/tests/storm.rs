@@ -54,6 +54,21 @@ fn every_connection_is_counted() {
     wait_until("no programs, maps or links are left", || BpfObjects::now().since(&objects).is_empty());
 }
 
+/// The server reads such a statement out of its own buffer, and never asks for it.
+#[test]
+fn a_statement_with_the_start_up_packet() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    storm(&cluster, Visit::Together, CLIENTS, 50);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let report = profile.stop();
+    let all = CLIENTS * 50;
+    assert_eq!(calls(&report, "SELECT $1"), all);
+    assert_eq!((report.statements.count, report.statements.errors, report.statements.terminated), (all, 0, 0));
+    assert_eq!(visitors(&report), all);
+    assert_lost_in_storm(&report, all);
+}
+
 /// They are gone before anybody can ask who they were: no statement, no backend that lives on, no loss.
 #[test]
 fn those_that_hang_up() {

@@ -30,7 +30,7 @@ impl Session {
             let _ = self.target.set(0, Target::default(), 0);
             self.following = Following { ended_ticks: cluster::now_ticks(), told: None };
             self.notes.push(format!(
-                "the postmaster (pid {}) ended {:.1} s into the profile",
+                "the postmaster (pid {}) ended {:.1} s into the run",
                 self.server.cluster.postmaster_pid,
                 self.elapsed().as_secs_f64()
             ));
@@ -54,7 +54,7 @@ impl Session {
                 &next,
                 &format!(
                     "the cluster came back as PostgreSQL {new} (pid {}; it was {old}): its layout differs, and what it does is \
-                     not in the report: start a new profile for it",
+                     missing: start pgstrobe anew for it",
                     next.postmaster_pid
                 ),
             );
@@ -77,8 +77,8 @@ impl Session {
         }
         self.adopt_running();
         self.notes.push(format!(
-            "a new postmaster (pid {pid}) was found {:.1} s into the profile; what its backends did up to {} ms before is \
-             not in the report",
+            "a new postmaster (pid {pid}) was found {:.1} s into the run; what its backends did up to {} ms before is \
+             missing",
             self.elapsed().as_secs_f64(),
             self.config.drain.as_millis()
         ));
@@ -94,7 +94,7 @@ impl Session {
         let hooks = self.attached.iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
         let trapped = hooks.into_iter().any(|hook| matches!(hook.point, Point::Server(_)));
         let traps = if trapped {
-            "; the traps are in the old one, so that what they show is missing from here on: start a new profile"
+            "; the traps are in the old one, so that what they show is missing from here on: start pgstrobe anew"
         } else {
             ""
         };
@@ -111,8 +111,8 @@ impl Session {
 
 fn in_its_place(other: &Cluster) -> String {
     format!(
-        "another cluster came in its place: PostgreSQL {} (pid {}), port {}, data directory {}; what it does is not in the \
-         report: start a new profile for it",
+        "another cluster came in its place: PostgreSQL {} (pid {}), port {}, data directory {}; what it does is \
+         missing: start pgstrobe anew for it",
         other.version,
         other.postmaster_pid,
         other.port.map_or("unknown".into(), |port| port.to_string()),

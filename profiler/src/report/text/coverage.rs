@@ -51,7 +51,8 @@ pub(super) fn probes(report: &Report, page: &mut Page) {
             (true, 0) => "never fired",
             (true, _) => "attached",
         };
-        let some = |text: String| if probe.hits == 0 { "-".into() } else { text };
+        // No measured tick has met it: its time is unknown, and not zero.
+        let some = |text: String| if probe.run_ns == 0 { "-".into() } else { text };
         table.row(vec![
             probe.name.clone(),
             state.into(),
