@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::children::is_root;
+use xtask::cluster::{TEMPLATES, real_temp_dir};
 
 use crate::demo::{build_release, cargo, target_dir};
 use crate::toolchain::{self, For};
@@ -112,7 +113,8 @@ fn live(args: &TestArgs) -> Result<Outcome> {
     // One at a time: each measures the machine.
     command.args(["test", "--release", "--package", "pgstrobe-tests", "--no-fail-fast", "--"]);
     command.args(["--test-threads=1"]).args(&args.filter);
-    command.env("PGSTROBE_BIN", binary).env("PGSTROBE_SKIPS", &skips);
+    let templates = tempfile::Builder::new().prefix("pgstrobe-templates-").tempdir_in(real_temp_dir())?;
+    command.env("PGSTROBE_BIN", binary).env("PGSTROBE_SKIPS", &skips).env(TEMPLATES, templates.path());
     tests(&mut command, Some(&skips))
 }
 
