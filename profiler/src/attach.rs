@@ -1,9 +1,11 @@
 //! The only code that turns a [`Hook`] into a loaded and attached program.
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     path::PathBuf,
+    sync::Mutex,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -134,57 +136,88 @@ fn prove(ebpf: &Ebpf, probe: &Probe, sites: &Sites<'_>) -> Result<()> {
     Err(anyhow!("attached, but this kernel does not pass through all of the hooks ({} of {TIMES})", seen.join(" and ")))
 }
 
+/// Loads the programs of the ways that will be tried first, on several CPUs: most of the time of a start is the verifier's,
+/// which works for one program at a time, but for several callers at once. What is refused is left to [`attach`], which
+/// tries again and says why.
+pub fn preload(ebpf: &mut Ebpf, probes: &[&'static Probe], sites: &Sites<'_>) {
+    /// More would wait for the kernel's memory.
+    const THREADS: usize = 4;
+    let ways = probes.iter().filter_map(|probe| {
+        let only = probe.ways.iter().find(|way| sites.only_way == Some(way.name));
+        only.or(probe.ways.first())
+    });
+    let hooks: HashMap<&str, &Point> = ways.flat_map(|way| way.hooks).map(|hook| (hook.program, &hook.point)).collect();
+    let programs = ebpf.programs_mut().filter_map(|(name, program)| Some((program, *hooks.get(name)?)));
+    let programs = Mutex::new(programs.collect::<Vec<_>>());
+    let (btf, kernel) = (sites.btf, sites.kernel);
+    let threads = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(THREADS));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((program, point)) = programs.lock().ok().and_then(|mut left| left.pop()) {
+                    let _ = load_program(program, point, btf, kernel);
+                }
+            });
+        }
+    });
+}
+
+/// Loads a program for its point, unless it is loaded.
+fn load_program(program: &mut Program, point: &Point, btf: &Btf, kernel: &aya::Btf) -> Result<()> {
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    match point {
+        Point::TpBtf(name) => {
+            let name = name.split('|').find(|name| btf.has_tracepoint(name));
+            let name = name.ok_or_else(|| anyhow!("this kernel has no such tracepoint"))?;
+            <&mut BtfTracePoint>::try_from(program)?.load(name, kernel)
+        }
+        Point::TpBtfAgain(_) if !btf.preempts_tracepoints() => return Ok(()),
+        Point::TpBtfAgain(name) => <&mut BtfTracePoint>::try_from(program)?.load(name, kernel),
+        Point::Fexit(names) => {
+            let name = names.iter().find(|name| btf.has_function(name));
+            let name = name.ok_or_else(|| anyhow!("this kernel has no such function"))?;
+            <&mut FExit>::try_from(program)?.load(name, kernel)
+        }
+        Point::Tracepoint(..) => <&mut TracePoint>::try_from(program)?.load(),
+        Point::CpuClock(_) => <&mut PerfEvent>::try_from(program)?.load(),
+        Point::Server(_) => <&mut UProbe>::try_from(program)?.load(),
+    }
+    .map_err(brief)
+}
+
 fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Result<()> {
     let program = ebpf.program_mut(hook.program).ok_or_else(|| anyhow!("no program {}", hook.program))?;
-    match (&hook.point, program) {
-        (Point::TpBtf(name), program) => {
-            let name = name.split('|').find(|name| sites.btf.has_tracepoint(name));
-            let name = name.ok_or_else(|| anyhow!("this kernel has no such tracepoint"))?;
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load(name, sites.kernel).map_err(brief)?;
-            program.attach()?;
+    let places = if let Point::Server(name) = hook.point { (sites.server)(name) } else { Vec::new() };
+    if matches!(hook.point, Point::Server(_)) && places.is_empty() {
+        return Err(anyhow!("not found in this server's binary"));
+    }
+    load_program(program, &hook.point, sites.btf, sites.kernel)?;
+    match hook.point {
+        Point::TpBtfAgain(_) if !sites.btf.preempts_tracepoints() => {}
+        Point::TpBtf(_) | Point::TpBtfAgain(_) => {
+            <&mut BtfTracePoint>::try_from(program)?.attach()?;
         }
-        (Point::TpBtfAgain(name), program) => {
-            if !sites.btf.preempts_tracepoints() {
-                return Ok(());
-            }
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load(name, sites.kernel).map_err(brief)?;
-            program.attach()?;
+        Point::Fexit(_) => {
+            <&mut FExit>::try_from(program)?.attach()?;
         }
-        (Point::Fexit(names), program) => {
-            let name = names.iter().find(|name| sites.btf.has_function(name));
-            let name = name.ok_or_else(|| anyhow!("this kernel has no such function"))?;
-            let program: &mut FExit = program.try_into()?;
-            program.load(name, sites.kernel).map_err(brief)?;
-            program.attach()?;
+        Point::Tracepoint(category, name) => {
+            <&mut TracePoint>::try_from(program)?.attach(category, name)?;
         }
-        (Point::Tracepoint(category, name), program) => {
-            let program: &mut TracePoint = program.try_into()?;
-            program.load().map_err(brief)?;
-            program.attach(category, name)?;
-        }
-        (Point::CpuClock(hz), program) => {
+        Point::CpuClock(hz) => {
             let program: &mut PerfEvent = program.try_into()?;
-            program.load().map_err(brief)?;
             for cpu in online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))? {
                 program.attach(
                     PerfEventConfig::Software(SoftwareEvent::CpuClock),
                     PerfEventScope::AllProcessesOneCpu { cpu },
-                    SamplePolicy::Frequency(*hz),
+                    SamplePolicy::Frequency(hz),
                     false,
                 )?;
             }
         }
-        (Point::Server(name), program) => {
-            let places = (sites.server)(name);
-            if places.is_empty() {
-                return Err(anyhow!("not found in this server's binary"));
-            }
+        Point::Server(_) => {
             let program: &mut UProbe = program.try_into()?;
-            if program.fd().is_err() {
-                program.load().map_err(brief)?;
-            }
             for site in places {
                 match site.semaphore {
                     None => {

@@ -30,7 +30,7 @@ use crate::{
         vm,
     },
     postgres::{catalog::Catalog, cluster::Cluster, server::Server},
-    probes::PROBES,
+    probes::{PROBES, Probe},
 };
 
 /// Whether this process may profile at all.
@@ -123,21 +123,22 @@ impl Session {
             empty: config.empty_programs,
             only_way: config.only_way.as_deref(),
         };
-        let mut links = Vec::new();
-        let mut attached = Vec::new();
-        for probe in PROBES {
-            if let Some(reason) = trace::refuses(&config, probe) {
-                attached.push(Attached { probe, way: None, reason: Some(reason) });
-                continue;
-            }
+        let refusal = |probe: &'static Probe| {
             let wanted = if probe.name == "statement-entry" {
                 config.boundary == Boundary::Uprobe
             } else {
                 probe.level <= config.level || config.trace.is_some()
             };
-            if !wanted {
-                let reason = Some(format!("not asked for (level {})", probe.level.name()));
-                attached.push(Attached { probe, way: None, reason });
+            let level = || format!("not asked for (level {})", probe.level.name());
+            trace::refuses(&config, probe).or_else(|| (!wanted).then(level))
+        };
+        let wanted: Vec<&Probe> = PROBES.iter().copied().filter(|probe| refusal(probe).is_none()).collect();
+        attach::preload(&mut ebpf, &wanted, &sites);
+        let mut links = Vec::new();
+        let mut attached = Vec::new();
+        for probe in PROBES {
+            if let Some(reason) = refusal(probe) {
+                attached.push(Attached { probe, way: None, reason: Some(reason) });
                 continue;
             }
             let result = attach::attach(&mut ebpf, probe, &sites, &mut links);
