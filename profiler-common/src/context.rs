@@ -31,3 +31,41 @@ pub const WRITEBACK_WAIT: u32 = 1 << 22;
 pub const IDLE: u32 = 1 << 19;
 /// And a transaction is open meanwhile.
 pub const IN_TRANSACTION: u32 = 1 << 20;
+
+/// Its cgroup of version 2 is frozen (`task_struct.frozen`).
+pub const FROZEN: u32 = 1 << 23;
+
+/// Kernel stacks that are told apart.
+pub const STACKS: u32 = 128;
+/// From this bit on: the number of the kernel stack it sleeps in plus 1, where nothing else tells ([`is_unexplained`]); else 0.
+const STACK_SHIFT: u32 = 24;
+
+/// Whether it sleeps until an event, and nothing but its stack says which.
+pub const fn is_unexplained(context: u32) -> bool {
+    const TELLING: u32 = IOWAIT
+        | RECLAIM
+        | MEMCG_RECLAIM
+        | DIRTY_THROTTLE
+        | STOPPED
+        | FROZEN
+        | EXITING
+        | SYNCING
+        | WRITEBACK_WAIT
+        | IDLE;
+    context & UNINTERRUPTIBLE != 0 && context & TELLING == 0
+}
+
+/// The bits of a stack of this number; none for a number that is out of range.
+pub const fn with_stack(number: u32) -> u32 {
+    if number < STACKS { (number + 1) << STACK_SHIFT } else { 0 }
+}
+
+/// Number of the stack.
+pub const fn stack_of(context: u32) -> Option<u32> {
+    match context >> STACK_SHIFT {
+        0 => None,
+        number => Some(number - 1),
+    }
+}
+
+const _: () = assert!(STACKS << STACK_SHIFT >> STACK_SHIFT == STACKS && 1 << STACK_SHIFT > FROZEN);

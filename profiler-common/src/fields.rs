@@ -63,6 +63,8 @@ table! {
         task_flags: "task_struct", ["flags"];
         /// A bit; see `Settings::in_iowait`.
         task_in_iowait: "task_struct", ["in_iowait"];
+        /// A bit; see `Settings::frozen`.
+        task_frozen: "task_struct", ["frozen"];
         task_stack: "task_struct", ["stack"];
         /// Run queue of its cgroup on its CPU (`CONFIG_FAIR_GROUP_SCHED`).
         task_cfs_rq: "task_struct", ["se.cfs_rq"];

@@ -40,6 +40,8 @@ pub struct Settings {
     pub wait_for_aio: u32,
     /// Bit of `task_struct.in_iowait` in the word at its offset, 0 where unknown.
     pub in_iowait: u32,
+    /// The same of `task_struct.frozen`.
+    pub frozen: u32,
     /// 1 where tracepoints run with preemption on and hooks have a second program each: the kernel leaves a program out
     /// that was interrupted on the same CPU, and the second one takes over.
     pub twice: u32,
@@ -76,6 +78,7 @@ impl Settings {
         waits_for_others: [0; 3],
         wait_for_aio: 0,
         in_iowait: 0,
+        frozen: 0,
         twice: 0,
         bio_second: 0,
         dirty_arguments: 0,

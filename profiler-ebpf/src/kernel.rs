@@ -133,12 +133,14 @@ impl Task {
     pub fn context(self) -> u32 {
         /// include/linux/sched.h.
         const TASK_UNINTERRUPTIBLE: u32 = 2;
+        /// In the freezer of version 1, from 6.1 on.
+        const TASK_FROZEN: u32 = 0x8000;
         const STOPPED_OR_TRACED: u32 = 4 | 8;
         const PF_EXITING: u32 = 4;
         const PF_MEMALLOC: u32 = 0x800;
         let state = self.state();
         let mut context = self.syscall();
-        if state & TASK_UNINTERRUPTIBLE != 0 {
+        if state & (TASK_UNINTERRUPTIBLE | TASK_FROZEN) != 0 {
             context |= context::UNINTERRUPTIBLE;
         }
         if state & STOPPED_OR_TRACED != 0 {
@@ -155,12 +157,20 @@ impl Task {
                 context |= context::EXITING;
             }
         }
-        let (offset, bit) = (setting!(kernel.task_in_iowait), setting!(in_iowait));
-        // SAFETY: present.
-        if offset != ABSENT && bit != 0 && unsafe { load::<u8>(self.0, offset) } as u32 & bit != 0 {
+        if self.bit(setting!(kernel.task_in_iowait), setting!(in_iowait)) {
             context |= context::IOWAIT;
         }
+        if self.bit(setting!(kernel.task_frozen), setting!(frozen)) {
+            context |= context::FROZEN;
+        }
         context
+    }
+
+    /// Whether a field of one bit is set; `false` when unknown.
+    #[inline(always)]
+    fn bit(self, offset: u32, mask: u32) -> bool {
+        // SAFETY: present.
+        offset != ABSENT && mask != 0 && unsafe { load::<u8>(self.0, offset) } as u32 & mask != 0
     }
 
     /// Number of the system call it is in.

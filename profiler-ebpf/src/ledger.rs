@@ -213,9 +213,9 @@ pub fn adopt_wait(b: &mut Backend) {
     inside.throttles = u32::from(throttled != 0);
 }
 
-/// The backend leaves the CPU; it is still the current task.
+/// The backend leaves the CPU; it is still the current task, and `stack` gives the bits of its kernel stack.
 #[inline(always)]
-pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
+pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64, stack: impl FnOnce() -> u32) {
     let run_delay = task.run_delay();
     settle(b, run_delay, || task.address());
     account(b, now);
@@ -258,7 +258,8 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64) {
         b.waker = 0;
     }
     b.wait_event_info = event;
-    b.context = context_of(b, task, event, now);
+    let context = context_of(b, task, event, now);
+    b.context = if context::is_unexplained(context) { context | stack() } else { context };
 }
 
 #[inline(always)]

@@ -20,6 +20,7 @@ mod postgres;
 mod probes;
 mod ready;
 mod reclaim;
+mod stacks;
 mod statement;
 mod targets;
 mod wake;

@@ -118,10 +118,7 @@ pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, co
     b.sent_ns = now;
     if b.flags & BACKEND_STARTING != 0 {
         // Where the client sent a statement together with its start-up packet, it is not asked for one.
-        if complete
-            && ready_status(buffer, len).is_some()
-            && !postgres::authenticating()
-            && postgres::serves_clients()
+        if complete && ready_status(buffer, len).is_some() && !postgres::authenticating() && postgres::serves_clients()
         {
             ready::ready(task, b);
         }

@@ -1,9 +1,14 @@
 //! Causes: what the kernel was doing for a backend while it was blocked.
 //!
 //! The kernel side takes down facts ([`pgstrobe_common::context`]): the system call, how the task sleeps, what it was
-//! flagged with. The one table that makes a cause of them is here.
+//! flagged with. The one table that makes a cause of them is here. Where these facts do not tell, the stack does: see
+//! [`stack`].
 
 use pgstrobe_common::context;
+
+mod stack;
+
+pub use stack::Stacks;
 
 /// Why a backend slept, in the terms of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +31,20 @@ pub enum Cause {
     Reclaim,
     /// The same because a memory cgroup is at its limit.
     MemcgReclaim,
+    /// The pause by which the kernel slows a task down whose memory cgroup is above its `memory.high`.
+    MemcgThrottle,
+    /// The memory cgroup is out of memory, and nobody is killed for it (`memory.oom_control` of version 1).
+    MemcgOom,
     /// A page fault that waits for the disk.
     MajorFault,
+    /// The lock of the process's own address space, which another one that looks into it holds.
+    MmapLock,
+    /// A transaction of the file system's journal that is to begin, or to be committed.
+    Journal,
+    /// Room in the queue of a block device, of which it has used its share.
+    BlockQueue,
+    /// The server of a network file system, or the process behind one in user space.
+    NetworkFilesystem,
     /// A lock of the file system, of an inode for instance.
     FilesystemLock,
     /// A semaphore or mutex in memory, as below LWLocks.
@@ -44,6 +61,8 @@ pub enum Cause {
     Exit,
     /// Stopped by a signal, or by a debugger.
     Stopped,
+    /// Its cgroup is frozen.
+    Frozen,
     /// Waiting for a child process.
     Child,
     IoUring,
@@ -102,6 +121,7 @@ impl Cause {
         // The kernel's own business first: it can befall a task in any call.
         for (fact, cause) in [
             (context::STOPPED, Self::Stopped),
+            (context::FROZEN, Self::Frozen),
             (context::DIRTY_THROTTLE, Self::DirtyThrottle),
             (context::MEMCG_RECLAIM, Self::MemcgReclaim),
             (context::RECLAIM, Self::Reclaim),
@@ -111,6 +131,9 @@ impl Cause {
             if has(fact) {
                 return cause;
             }
+        }
+        if let Some(cause) = context::stack_of(word).and_then(stack::cause) {
+            return cause;
         }
         let number = word & context::SYSCALL_MASK;
         let (io, lock) = (has(context::IOWAIT), has(context::UNINTERRUPTIBLE));
@@ -138,7 +161,13 @@ impl Cause {
             Self::DirtyThrottle => "dirty_throttle",
             Self::Reclaim => "reclaim",
             Self::MemcgReclaim => "memcg_reclaim",
+            Self::MemcgThrottle => "memcg_throttle",
+            Self::MemcgOom => "memcg_oom",
             Self::MajorFault => "major_fault",
+            Self::MmapLock => "mmap_lock",
+            Self::Journal => "journal",
+            Self::BlockQueue => "block_queue",
+            Self::NetworkFilesystem => "network_filesystem",
             Self::FilesystemLock => "filesystem_lock",
             Self::Futex => "futex",
             Self::Semaphore => "semaphore",
@@ -149,6 +178,7 @@ impl Cause {
             Self::Sleep => "sleep",
             Self::Exit => "exit",
             Self::Stopped => "stopped",
+            Self::Frozen => "frozen",
             Self::Child => "child",
             Self::IoUring => "io_uring",
             Self::Other => "other",
@@ -199,6 +229,7 @@ mod tests {
             (61, Cause::Child),
             (231 | EXITING, Cause::Exit),
             (202 | STOPPED, Cause::Stopped),
+            (18 | FROZEN, Cause::Frozen),
             (426, Cause::IoUring),
             (999, Cause::Other),
             (IDLE | 232, Cause::Idle),

@@ -15,7 +15,8 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// `controller` by its name in version 2, `cpu`, `io` or `memory`, or `cpuacct`, which every group of version 2 does.
+    /// `controller` by its name in version 2, `cpu`, `io` or `memory`, or `cpuacct` or `freezer`, which every group of
+    /// version 2 does.
     pub fn new(controller: &str) -> Result<Self, String> {
         let (parent, v2) = hierarchy(controller)?;
         remove_orphans(&parent);
@@ -81,6 +82,30 @@ impl Cgroup {
         self.set(if self.v2 { "memory.max" } else { "memory.limit_in_bytes" }, &bytes.to_string());
     }
 
+    /// No more than so many bytes of memory, and nobody is killed for what is above: from then on its processes are held up
+    /// by pauses (version 2), or altogether (version 1).
+    pub fn starve(&self, bytes: u64) {
+        if self.v2 {
+            return self.set("memory.high", &bytes.to_string());
+        }
+        self.set("memory.oom_control", "1");
+        self.limit_memory(bytes);
+    }
+
+    /// An end to that.
+    pub fn feed(&self) {
+        let (file, all) = if self.v2 { ("memory.high", "max") } else { ("memory.limit_in_bytes", "-1") };
+        self.set(file, all);
+    }
+
+    pub fn freeze(&self, frozen: bool) {
+        match (self.v2, frozen) {
+            (true, _) => self.set("cgroup.freeze", if frozen { "1" } else { "0" }),
+            (false, true) => self.set("freezer.state", "FROZEN"),
+            (false, false) => self.set("freezer.state", "THAWED"),
+        }
+    }
+
     /// How often it was at that limit.
     pub fn memory_hits(&self) -> u64 {
         match self.v2 {
@@ -134,7 +159,7 @@ fn hierarchy(controller: &str) -> Result<(PathBuf, bool), String> {
             return Ok((dir.into(), false));
         }
         let offers = |file: &str| {
-            if controller == "cpuacct" {
+            if ["cpuacct", "freezer"].contains(&controller) {
                 return true;
             }
             let list = fs::read_to_string(Path::new(dir).join(file)).unwrap_or_default();

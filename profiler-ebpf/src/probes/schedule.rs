@@ -6,7 +6,7 @@ use pgstrobe_common::state::{BACKEND_OFF, BACKEND_SLEPT, BACKEND_THROTTLED, HIT_
 use crate::{
     globals::{enter, now},
     kernel::Task,
-    ledger, targets, wake,
+    ledger, stacks, targets, wake,
 };
 
 /// `(bool preempt, struct task_struct *prev, struct task_struct *next)` (include/trace/events/sched.h).
@@ -20,7 +20,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     if prev_pid != 0
         && let Some(b) = targets::backend(prev_pid)
     {
-        ledger::depart(b, prev, ctx.arg::<u64>(0) & 1 != 0, now());
+        ledger::depart(b, prev, ctx.arg::<u64>(0) & 1 != 0, now(), || stacks::current(&ctx));
     }
     if next_pid != 0
         && let Some(b) = targets::backend(next_pid)

@@ -1,11 +1,11 @@
 //! Statements that wait for their data to be read from a disk.
 
-use super::cold_cache;
 use super::rule::{Confidence, Found, Rule};
 use super::time::{
     Cost, bytes, caused, cost, duration, in_waits, listed, notable, number, percent, severity_of, waits, waits_in,
     worst_statement,
 };
+use super::{cold_cache, reclaim};
 use crate::report::{
     model::{AioWait, LedgerPart, Report},
     text::storage::files::relation_name,
@@ -19,7 +19,7 @@ pub fn is_read(part: &LedgerPart) -> bool {
         || waits(part, "IO", "AioIoCompletion")
         || waits_in(part, "IO", "AioIoUring")
         || waits(part, "LWLock", "AioUringCompletion");
-    let other_rule = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
+    let other_rule = caused(part, &reclaim::CAUSES) || caused(part, &["dirty_throttle", "major_fault"]);
     relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
 }
 

@@ -1,12 +1,13 @@
 //! Statement time that goes to block devices, and the requests it waits for: what the rules on devices share.
 
+use super::reclaim;
 use super::time::{Cost, caused, cost, waits};
 use super::wal::{is_queue, is_slow, is_sync};
 use crate::report::model::{BlockDevice, BlockNoise, BlockRequests, LedgerPart, Report};
 
 /// Waits for the log or for data to come from, or to reach, a device.
 pub fn is_disk(part: &LedgerPart) -> bool {
-    let other = caused(part, &["reclaim", "memcg_reclaim", "dirty_throttle", "major_fault"]);
+    let other = caused(part, &reclaim::CAUSES) || caused(part, &["dirty_throttle", "major_fault"]);
     let data = waits(part, "IO", "DataFileRead") || waits(part, "IO", "DataFileSync");
     !other && (is_sync(part) || data || caused(part, &["fsync", "block_read", "block_write"]))
 }

@@ -20,6 +20,7 @@ mod deadlock;
 mod dirty_throttle;
 mod disk;
 mod file_lock;
+mod frozen;
 mod fsync_errors;
 mod full_page_writes;
 mod group_commit;
@@ -69,6 +70,7 @@ pub static RULES: &[Rule] = &[
     slow_wal_sync::RULE,
     group_commit::RULE,
     lwlock_contention::RULE,
+    frozen::RULE,
     cpu_quota::RULE,
     steal::RULE,
     cpu_starved_by_others::RULE,

@@ -10,8 +10,11 @@ use crate::report::text::memory::limits;
 
 pub const RULE: Rule = Rule { id: "reclaim", about: is_reclaim, symptom: false, find };
 
+/// Causes of sleeps for want of memory.
+pub const CAUSES: [&str; 4] = ["reclaim", "memcg_reclaim", "memcg_throttle", "memcg_oom"];
+
 fn is_reclaim(part: &LedgerPart) -> bool {
-    caused(part, &["reclaim", "memcg_reclaim"])
+    caused(part, &CAUSES)
 }
 
 fn find(report: &Report) -> Option<Found> {
@@ -27,7 +30,9 @@ fn find(report: &Report) -> Option<Found> {
     if !is_notable(report, ns) {
         return None;
     }
-    let in_cgroup = cost(report, |part| caused(part, &["memcg_reclaim"])).ns;
+    let paused = cost(report, |part| caused(part, &["memcg_throttle"]));
+    let stuck = cost(report, |part| caused(part, &["memcg_oom"]));
+    let in_cgroup = cost(report, |part| caused(part, &CAUSES[1..])).ns;
     let limit = in_cgroup + cgroup >= waits.ns - in_cgroup + host;
     let mut evidence = Vec::new();
     if memory.total_ns() > 0 {
@@ -41,6 +46,16 @@ fn find(report: &Report) -> Option<Found> {
             duration(in_cgroup),
             duration(waits.ns - in_cgroup)
         ));
+        if paused.count > 0 {
+            evidence.push(in_waits(&paused, "pause") + " because the cgroup is above memory.high");
+        }
+        if stuck.count > 0 {
+            evidence.push(
+                in_waits(&stuck, "wait")
+                    + " with the cgroup out of memory and nobody killed for it \
+                           (oom_kill_disable in memory.oom_control)",
+            );
+        }
         evidence.push(format!("meanwhile in {}", listed(&events(report, is_reclaim), 3)));
     }
     evidence.extend(memory.limits.as_ref().filter(|_| limit).map(limits));
@@ -106,6 +121,10 @@ mod tests {
         assert!(found.advice.contains("memory.max"));
         let found = find("reclaim", 600).unwrap();
         assert!(found.title.ends_with("the host has none left") && found.advice.contains("vm.min_free_kbytes"));
+        let found = find("memcg_throttle", 600).unwrap();
+        assert!(found.evidence[2].ends_with("because the cgroup is above memory.high"), "{:?}", found.evidence);
+        let found = find("memcg_oom", 600).unwrap();
+        assert!(found.evidence[2].contains("nobody killed"), "{:?}", found.evidence);
         assert_eq!(find("block_read", 600), None);
         assert_eq!(find("reclaim", 10), None);
     }

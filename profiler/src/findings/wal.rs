@@ -3,6 +3,7 @@
 //! Those who commit at the same time share one sync: one of them makes it and holds LWLock:WALWrite, the others wait for
 //! that lock. Where the sync itself is slow, their wait is its doing; where it is fast, there are many of them.
 
+use super::reclaim;
 use super::time::{caused, cost, number, waits};
 use crate::hist::Histogram;
 use crate::report::model::{Hist, LedgerPart, Report};
@@ -13,7 +14,7 @@ const SLOW_NS: f64 = 4_000_000.0;
 /// Waits for the disk below pg_wal. Spelt WALSync up to 16, WalSync from 17 on (wait_event/names.rs).
 pub fn is_sync(part: &LedgerPart) -> bool {
     let device = waits(part, "IO", "WALSync") || waits(part, "IO", "WALWrite") && !caused(part, &["dirty_throttle"]);
-    device && !caused(part, &["reclaim", "memcg_reclaim"])
+    device && !caused(part, &reclaim::CAUSES)
 }
 
 /// Waits for another one's sync.

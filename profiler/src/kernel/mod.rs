@@ -7,4 +7,5 @@ pub mod device;
 pub mod features;
 pub mod host_cpu;
 pub mod memcg;
+pub mod symbols;
 pub mod vm;

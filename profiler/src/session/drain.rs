@@ -78,6 +78,7 @@ impl Session {
             match record::<Header>(bytes).kind {
                 KIND_STATEMENT => {
                     let statement: Statement = record(bytes);
+                    self.stacks.learn(&statement.ledger.parts);
                     self.aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
                     self.aggregate.sampled(statement.header.pid, &statement.finished, &statement.samples);
                 }
@@ -112,6 +113,7 @@ impl Session {
                 KIND_READY => {
                     let ready: Ready = record(bytes);
                     let pid = ready.header.pid;
+                    self.stacks.learn(&ready.startup.parts);
                     let startup = (ready.forked_ns != 0).then(|| ready.header.ts_ns.saturating_sub(ready.forked_ns));
                     self.unidentified.remove(&pid);
                     self.aggregate.identify(pid, identity(&ready, &self.server));
@@ -128,6 +130,7 @@ impl Session {
                 KIND_EXIT => {
                     let exit: Exit = record(bytes);
                     let pid = exit.header.pid;
+                    self.stacks.learn(&exit.outside.parts);
                     if self.unidentified.remove(&pid)
                         && let Some(role) = self.server.role(exit.backend_type)
                     {

@@ -32,6 +32,7 @@ pub use start::check_privilege;
 use crate::{
     aggregate::Aggregate,
     attach::Attached,
+    cause::Stacks,
     config::Config,
     cost::{self, ProgramCost, Timing},
     findings,
@@ -56,6 +57,7 @@ pub struct Session {
     ring: RingBuf<MapData>,
     backends: Backends,
     waits: waits::Sampler,
+    stacks: Stacks,
     storage: storage::Storage,
     memory: memory::Memory,
     names: names::Names,
@@ -154,6 +156,9 @@ impl Session {
             let open = state.flags & BACKEND_OPEN != 0;
             let query = if open { self.server.query(pid) } else { None };
             let before = state.flags & BACKEND_CUT != 0;
+            self.stacks.learn(&state.inside.parts);
+            self.stacks.learn(&state.outside.parts);
+            self.stacks.learn_word(state.context);
             self.aggregate.settle(pid, &state, now, query, before);
             self.aggregate.settle_reclaim(pid, &state);
         }

@@ -20,6 +20,7 @@ use super::{Refused, Session, backends::Backends, coverage, memory, names, resta
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
+    cause::Stacks,
     config::{Boundary, Config},
     cost::{self, Timing},
     kernel::{
@@ -93,6 +94,7 @@ impl Session {
         }
         // Both helpers came before 5.15 ended; the function behind the second is named in BTF.
         settings.task_btf = btf.has_function("bpf_task_pt_regs") as u32;
+        settings.frozen = btf.bit_of("task_struct", "frozen").unwrap_or(0);
         settings.in_iowait = btf.bit_of("task_struct", "in_iowait").unwrap_or(0);
         settings.twice = btf.preempts_tracepoints() as u32;
         settings.bio_second = (btf.tracepoint_arguments("block_bio_queue") == Some(2)) as u32;
@@ -111,6 +113,7 @@ impl Session {
         let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let backends = Backends::take(&mut ebpf)?;
+        let stacks = Stacks::take(&mut ebpf);
         let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
         let quota = cgroup::has_quota(server.cluster.postmaster_pid);
         target.set(0, Target { quota: quota as u32, ..server.target() }, 0)?;
@@ -161,6 +164,7 @@ impl Session {
             ring,
             backends,
             waits: waits::Sampler::default(),
+            stacks,
             storage,
             memory,
             names,
