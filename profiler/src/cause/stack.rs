@@ -93,6 +93,11 @@ impl Stacks {
         Self { map, functions: None }
     }
 
+    /// Whether there was a stack, and no function of the kernel can be told by its address.
+    pub fn are_unreadable(&self) -> bool {
+        self.functions.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// Looks at the stacks of these parts that are new, so that [`Cause::of`] knows them.
     #[inline]
     pub fn learn(&mut self, parts: &[Part]) {

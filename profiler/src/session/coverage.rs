@@ -94,6 +94,13 @@ impl Session {
                     .into(),
             );
         }
+        if self.stacks.are_unreadable() {
+            notes.push(
+                "the addresses of kernel functions are hidden from pgstrobe: sleeps that only the kernel's stack explains \
+                 have a cause by their system call alone; give it CAP_SYSLOG, and see kernel.kptr_restrict"
+                    .into(),
+            );
+        }
         let cut = self.aggregate.cut_statements();
         if cut > 0 {
             notes.push(format!(
