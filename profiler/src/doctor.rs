@@ -9,6 +9,7 @@ use crate::{
     kernel::{
         btf::{Btf, VMLINUX},
         features::{self, Host},
+        symbols,
     },
     postgres::{
         backend::Role,
@@ -87,6 +88,17 @@ fn examine(out: &mut dyn Write) -> io::Result<u8> {
                 ),
             )?;
         }
+    }
+    if symbols::functions(&["schedule"]).is_ok_and(|found| !found.is_empty()) {
+        line(out, true, "kernel symbols", "shown")?;
+    } else {
+        line(
+            out,
+            false,
+            "kernel symbols",
+            "hidden; causes that only the kernel's stack tells (a frozen cgroup, memory.high) are not named: give CAP_SYSLOG, \
+             and run: sysctl kernel.kptr_restrict=1",
+        )?;
     }
     writeln!(out)?;
     let discovery = cluster::discover();
