@@ -100,3 +100,23 @@ fn without_tracefs_it_says_so() {
         code => panic!("{code:?}: {}", done.stderr),
     }
 }
+
+/// Without CAP_SYSLOG the kernel may hide where its functions are; doctor says what that costs.
+#[test]
+fn hidden_kernel_symbols() {
+    if !installed("setpriv") {
+        skip!("setpriv is not installed");
+    }
+    let doctor = |drop: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(pgstrobe().get_program()).arg("doctor");
+        refused(&mut command).stdout
+    };
+    // Where everybody may profile the kernel, everybody sees its symbols (`kallsyms_show_value`, kernel/ksyms_common.c).
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").expect("perf_event_paranoid");
+    if level.trim().parse::<i32>().expect("a number") <= 1 {
+        skip!("perf_event_paranoid is {}: symbols are shown to all", level.trim());
+    }
+    let text = doctor("-syslog");
+    assert!(text.contains("MISSING kernel symbols: hidden;") && text.contains("CAP_SYSLOG"), "{text}");
+}
