@@ -2,8 +2,11 @@
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use crate::witness::wait_until;
 use xtask::loop_disk::{Aligned, LoopDisk};
 
 /// Reads and writes of several sizes by several threads, a flush after every tenth of them, and at the end a discard. The
@@ -39,10 +42,16 @@ pub fn use_disk(disk: &LoopDisk, threads: u64, rounds: u64) {
 pub const CROWD_BLOCK: u64 = 64 << 10;
 
 /// Many threads at a time, so that requests wait for the scheduler; each in a part of its own. They go before all others, so
-/// before the worker that serves the device: it never runs while one of them has a request to make.
+/// before the worker that serves the device: it never runs while one of them has a request to make. They begin together: one
+/// that began as it was made would be done before the next.
 pub fn crowd(disk: &LoopDisk, threads: u64, each: u64) {
+    let ready = AtomicU64::new(0);
+    // Its end wakes all that wait for it at once; a barrier's wakes one after the other.
+    let gate = RwLock::new(());
+    let closed = gate.write().expect("no thread has panicked");
     thread::scope(|scope| {
         for part in 0..threads {
+            let (ready, gate) = (&ready, &gate);
             scope.spawn(move || {
                 let first = libc::sched_param { sched_priority: 1 };
                 // SAFETY: of this thread alone, which ends soon.
@@ -50,11 +59,15 @@ pub fn crowd(disk: &LoopDisk, threads: u64, each: u64) {
                 assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
                 let file = disk.open();
                 let mut buffer = Aligned::new(CROWD_BLOCK as usize);
+                ready.fetch_add(1, Ordering::Relaxed);
+                drop(gate.read().expect("the gate"));
                 for i in 0..each {
                     let at = (part * each + i) * CROWD_BLOCK;
                     file.read_exact_at(buffer.bytes(), at).expect("a read");
                 }
             });
         }
+        wait_until("all of the crowd wait", || ready.load(Ordering::Relaxed) == threads);
+        drop(closed);
     });
 }

@@ -110,6 +110,7 @@ fn times_of_single_requests_as_bpftrace() {
         assert!(at(990) <= NEAR_NS, "{what}: {} ns apart", at(990));
     }
     let longest = traced.requests.iter().filter_map(|one| one.queue_ns).max();
+    println!("longest in the queue: {longest:?} ns");
     assert!(longest > Some(50 * NEAR_NS), "long enough to tell: {longest:?}");
 }
 
