@@ -1,7 +1,7 @@
 //! The only code that turns a [`Hook`] into a loaded and attached program.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     path::PathBuf,
@@ -14,7 +14,7 @@ use aya::{
     maps::PerCpuArray,
     programs::{
         BtfTracePoint, FExit, PerfEvent, Program, TracePoint, UProbe,
-        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
         uprobe::UProbeScope,
     },
     util::{nr_cpus, online_cpus},
@@ -52,6 +52,14 @@ pub struct Attached {
     pub reason: Option<String>,
 }
 
+/// What is attached by hand, and detached when this is dropped.
+#[derive(Default)]
+pub struct Links {
+    usdts: Vec<OwnedFd>,
+    /// By the number of the CPU.
+    pub timers: BTreeMap<u32, PerfEventLink>,
+}
+
 /// Where hooks may go on this host and server.
 pub struct Sites<'a> {
     pub btf: &'a Btf,
@@ -77,8 +85,8 @@ pub fn load(settings: &Settings, btf: &aya::Btf, ring_bytes: u32) -> Result<Ebpf
         .context("the kernel refuses pgstrobe's maps")
 }
 
-/// Attaches a probe by the first of its ways that works as a whole. Links made by hand are added to `links`.
-pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Attached {
+/// Attaches a probe by the first of its ways that works as a whole. What is attached by hand is added to `links`.
+pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: &mut Links) -> Attached {
     let mut reasons = Vec::new();
     // A probe that has no way of the name is attached as ever.
     let only = sites.only_way.filter(|only| probe.ways.iter().any(|way| way.name == *only));
@@ -86,7 +94,7 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
         if only.is_some_and(|only| only != way.name) {
             continue;
         }
-        let mut made = Vec::new();
+        let mut made = Links::default();
         let result = way.hooks.iter().try_for_each(|hook| {
             let began = std::time::Instant::now();
             let result = attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe());
@@ -98,7 +106,8 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
         });
         match result.and_then(|()| prove(ebpf, probe, sites)) {
             Ok(()) => {
-                links.append(&mut made);
+                links.usdts.append(&mut made.usdts);
+                links.timers.append(&mut made.timers);
                 let reason = (!way.loses.is_empty()).then(|| format!("{} ({})", way.loses, reasons.join("; ")));
                 return Attached { probe, way: Some(way), reason };
             }
@@ -187,7 +196,7 @@ fn load_program(program: &mut Program, point: &Point, btf: &Btf, kernel: &aya::B
     .map_err(brief)
 }
 
-fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<OwnedFd>) -> Result<()> {
+fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Links) -> Result<()> {
     let program = ebpf.program_mut(hook.program).ok_or_else(|| anyhow!("no program {}", hook.program))?;
     let places = if let Point::Server(name) = hook.point { (sites.server)(name) } else { Vec::new() };
     if matches!(hook.point, Point::Server(_)) && places.is_empty() {
@@ -207,13 +216,8 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<
         }
         Point::CpuClock(hz) => {
             let program: &mut PerfEvent = program.try_into()?;
-            for cpu in online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))? {
-                program.attach(
-                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                    PerfEventScope::AllProcessesOneCpu { cpu },
-                    SamplePolicy::Frequency(hz),
-                    false,
-                )?;
+            for cpu in cpus()? {
+                links.timers.insert(cpu, start_timer(program, hz, cpu)?);
             }
         }
         Point::Server(_) => {
@@ -223,12 +227,28 @@ fn attach_hook(ebpf: &mut Ebpf, hook: &Hook, sites: &Sites<'_>, links: &mut Vec<
                     None => {
                         program.attach(site.offset, &site.file, UProbeScope::AllProcesses)?;
                     }
-                    Some(_) => links.push(attach_usdt(program, &site)?),
+                    Some(_) => links.usdts.push(attach_usdt(program, &site)?),
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The numbers of the CPUs in use.
+pub fn cpus() -> Result<Vec<u32>> {
+    online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))
+}
+
+/// Runs a program so many times a second on a CPU, until the link is dropped or the CPU taken out.
+pub fn start_timer(program: &mut PerfEvent, hz: u64, cpu: u32) -> Result<PerfEventLink> {
+    let link = program.attach(
+        PerfEventConfig::Software(SoftwareEvent::CpuClock),
+        PerfEventScope::AllProcessesOneCpu { cpu },
+        SamplePolicy::Frequency(hz),
+        false,
+    )?;
+    Ok(program.take_link(link)?)
 }
 
 /// Makes a uprobe whose reference counter is the USDT's semaphore: the kernel raises it while the probe is attached and

@@ -13,6 +13,17 @@ pub fn own_pid(pid: u32) -> Option<u32> {
     line.split_whitespace().next_back()?.parse().ok()
 }
 
+/// Keeps a process on one CPU.
+pub fn run_on_cpu(pid: u32, cpu: usize) {
+    // SAFETY: a set of CPUs is plain numbers, and ours.
+    let done = unsafe {
+        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut cpus);
+        libc::sched_setaffinity(pid as libc::pid_t, size_of_val(&cpus), &raw const cpus)
+    };
+    assert_eq!(done, 0, "sched_setaffinity: {}", std::io::Error::last_os_error());
+}
+
 /// This machine's pids of a server's processes, by the server's own.
 pub fn pids_by_own(cluster: &Cluster) -> BTreeMap<u32, u32> {
     cluster.pids().into_iter().filter_map(|pid| Some((own_pid(pid)?, pid))).collect()

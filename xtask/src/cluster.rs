@@ -18,10 +18,6 @@ use crate::root::{Root, in_pid_namespace};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Names a data directory to copy instead of running `initdb`, where that takes too long. It belongs to the user that
-/// the server is to run as.
-pub const TEMPLATE: &str = "PGSTROBE_DATA_TEMPLATE";
-
 /// Names a directory in which the first cluster of each build leaves its fresh data directory for the others to copy: that
 /// takes a tenth of the time of `initdb`. They then have one system identifier.
 pub const TEMPLATES: &str = "PGSTROBE_DATA_TEMPLATES";
@@ -87,10 +83,9 @@ impl Cluster {
             let mut copy = self.as_owner_program(Path::new("cp"));
             run(copy.arg("-a").arg(primary).arg(&self.data))?;
             fs::write(self.data.join("standby.signal"), "")?;
-        } else if let Some(template) = std::env::var_os(TEMPLATE) {
-            copy(Path::new(&template), &self.data)?;
         } else if let Some(templates) = std::env::var_os(TEMPLATES) {
-            let template = self.template(Path::new(&templates));
+            let root = self.root.as_ref().map(|root| root.dir.as_path());
+            let template = Path::new(&templates).join(template_name(root, &self.bin));
             if template.is_dir() {
                 copy(&template, &self.data)?;
             } else {
@@ -128,13 +123,6 @@ impl Cluster {
     fn initdb(&self) -> Result<()> {
         let mut initdb = self.as_owner("initdb")?;
         run(initdb.args(INITDB).arg("-D").arg(self.inside(&self.data)))
-    }
-
-    /// Where the template of this build is, or is to be.
-    fn template(&self, templates: &Path) -> PathBuf {
-        let root = self.root.as_ref().map(|root| root.dir.as_path()).unwrap_or(Path::new(""));
-        let build = format!("{}{}", root.display(), self.bin.display());
-        templates.join(build.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
     }
 
     /// Starts the server and waits until it accepts connections.
@@ -273,7 +261,14 @@ pub struct DataTemplate {
     _temp: tempfile::TempDir,
 }
 
-/// Makes one with the `initdb` in `bin`, for [`TEMPLATE`].
+/// The name of a build's template in the directory that [`TEMPLATES`] names; it belongs to the user that the server is to
+/// run as.
+pub fn template_name(root: Option<&Path>, bin: &Path) -> String {
+    let build = format!("{}{}", root.unwrap_or(Path::new("")).display(), bin.display());
+    build.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}
+
+/// Makes a template with the `initdb` in `bin`, where that takes too long on the machine that needs it.
 pub fn data_template(bin: &Path) -> Result<DataTemplate> {
     let temp = tempfile::Builder::new().prefix("pgstrobe-template-").tempdir_in(real_temp_dir())?;
     let data = temp.path().join("data");

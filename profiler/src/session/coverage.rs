@@ -11,10 +11,15 @@ use crate::{
     report::model::{self, Report},
 };
 
-/// One of the per-CPU counters of the kernel side, over all CPUs.
-pub(super) fn counter(ebpf: &Ebpf, map: &str, index: u32) -> u64 {
+/// One of the per-CPU counters of the kernel side, by the number of the CPU.
+pub(super) fn per_cpu(ebpf: &Ebpf, map: &str, index: u32) -> Vec<u64> {
     let map = ebpf.map(map).and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-    map.and_then(|map| map.get(&index, 0).ok()).map_or(0, |values| values.iter().sum())
+    map.and_then(|map| map.get(&index, 0).ok()).map_or_else(Vec::new, |values| values.to_vec())
+}
+
+/// The same over all CPUs.
+pub(super) fn counter(ebpf: &Ebpf, map: &str, index: u32) -> u64 {
+    per_cpu(ebpf, map, index).iter().sum()
 }
 
 impl Session {

@@ -11,12 +11,12 @@ mod names;
 mod restart;
 mod start;
 mod storage;
+mod timers;
 mod trace;
 mod waits;
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::OwnedFd,
     time::{Instant, SystemTime},
 };
 
@@ -31,7 +31,7 @@ pub use start::check_privilege;
 
 use crate::{
     aggregate::Aggregate,
-    attach::Attached,
+    attach::{Attached, Links},
     cause::Stacks,
     config::Config,
     cost::{self, ProgramCost, Timing},
@@ -53,7 +53,8 @@ pub struct Refused(pub String);
 /// A profile under way. Nothing is pinned: dropping it, or the death of the process, detaches everything.
 pub struct Session {
     ebpf: Ebpf,
-    _links: Vec<OwnedFd>,
+    links: Links,
+    timers: timers::Timers,
     ring: RingBuf<MapData>,
     backends: Backends,
     waits: waits::Sampler,
@@ -109,6 +110,7 @@ impl Session {
         self.learn_names();
         self.sample_cost();
         self.follow_quota();
+        self.follow_cpus();
     }
 
     /// A quota may come and go; looked at once a second or so.

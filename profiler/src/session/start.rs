@@ -16,7 +16,9 @@ use pgstrobe_common::{
     state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
 };
 
-use super::{Refused, Session, backends::Backends, coverage, memory, names, restart, storage, trace, waits};
+use super::{
+    Refused, Session, backends::Backends, coverage, memory, names, restart, storage, timers::Timers, trace, waits,
+};
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
@@ -137,7 +139,7 @@ impl Session {
         };
         let wanted: Vec<&Probe> = PROBES.iter().copied().filter(|probe| refusal(probe).is_none()).collect();
         attach::preload(&mut ebpf, &wanted, &sites);
-        let mut links = Vec::new();
+        let mut links = attach::Links::default();
         let mut attached = Vec::new();
         for probe in PROBES {
             if let Some(reason) = refusal(probe) {
@@ -159,8 +161,9 @@ impl Session {
         let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
         let now = Instant::now();
         let mut this = Self {
+            timers: Timers::new(&ebpf),
             ebpf,
-            _links: links,
+            links,
             ring,
             backends,
             waits: waits::Sampler::default(),

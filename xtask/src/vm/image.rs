@@ -65,7 +65,8 @@ pub fn write_shared(to: &Path, pgstrobe: &Path, tests: &Path) -> Result<()> {
             archive.copy(&zone, &zone.display().to_string(), 0)?;
         }
     }
-    archive.tree(&template.data, "template", POSTGRES)?;
+    let name = cluster::template_name(None, &server);
+    archive.tree(&template.data, &format!("templates/{name}"), POSTGRES)?;
     archive.finish()?;
     Ok(())
 }
@@ -78,8 +79,8 @@ pub fn own(disk_module: &[u8], loop_module: Option<&[u8]>, filter: Option<&str>)
         archive.file("modules/loop.ko", 0o644, 0, module)?;
     }
     let environment = format!(
-        "export PGSTROBE_BIN=/bin/pgstrobe {}=/template\nTEST_FILTER='{}'\n",
-        cluster::TEMPLATE,
+        "export PGSTROBE_BIN=/bin/pgstrobe {}=/templates\nTEST_FILTER='{}'\n",
+        cluster::TEMPLATES,
         filter.unwrap_or_default().replace('\'', "")
     );
     archive.file("environment", 0o644, 0, environment.as_bytes())?;

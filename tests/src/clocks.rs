@@ -1,4 +1,4 @@
-//! The machine's clock, set and set right again: on a machine of the test's own only.
+//! The machine's clock, set and set right again, and the machine put to sleep: on a machine of the test's own only.
 
 use std::time::Duration;
 
@@ -26,6 +26,17 @@ impl SetClock {
     pub fn right(&self) -> Duration {
         Duration::from_nanos((read(libc::CLOCK_MONOTONIC) + self.ahead_ns) as u64)
     }
+}
+
+/// Puts the machine to sleep until its clock wakes it (ACPI's S3); for how long the monotonic clock stood still.
+pub fn suspend(time: Duration) -> Duration {
+    const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+    let asleep = || read(libc::CLOCK_BOOTTIME) - read(libc::CLOCK_MONOTONIC);
+    let before = asleep();
+    std::fs::write(ALARM, "0").expect(ALARM);
+    std::fs::write(ALARM, format!("+{}", time.as_secs())).expect(ALARM);
+    std::fs::write("/sys/power/state", "mem").expect("/sys/power/state");
+    Duration::from_nanos((asleep() - before) as u64)
 }
 
 const NS: i128 = 1_000_000_000;
