@@ -40,24 +40,28 @@ pub const STACKS: u32 = 128;
 /// From this bit on: the number of the kernel stack it sleeps in plus 1, where nothing else tells ([`is_unexplained`]); else 0.
 const STACK_SHIFT: u32 = 24;
 
-/// Whether it sleeps until an event, and nothing but its stack says which.
+/// Whether it sleeps until an event, and nothing but its stack says which. A wait for a block device that is no read may be
+/// one for the file system's journal, or for the device's queue.
 pub const fn is_unexplained(context: u32) -> bool {
-    const TELLING: u32 = IOWAIT
-        | RECLAIM
-        | MEMCG_RECLAIM
-        | DIRTY_THROTTLE
-        | STOPPED
-        | FROZEN
-        | EXITING
-        | SYNCING
-        | WRITEBACK_WAIT
-        | IDLE;
-    context & UNINTERRUPTIBLE != 0 && context & TELLING == 0
+    const TELLING: u32 =
+        RECLAIM | MEMCG_RECLAIM | DIRTY_THROTTLE | STOPPED | FROZEN | EXITING | SYNCING | WRITEBACK_WAIT | IDLE;
+    context & UNINTERRUPTIBLE != 0 && context & TELLING == 0 && (context & IOWAIT == 0 || !reads(context))
+}
+
+/// Whether the task is in a call that reads, or in a page fault: numbers of read, pread64, readv, preadv and preadv2
+/// (arch/x86/entry/syscalls/syscall_64.tbl).
+const fn reads(context: u32) -> bool {
+    matches!(context & SYSCALL_MASK, 0 | 17 | 19 | 295 | 327 | NO_SYSCALL)
 }
 
 /// The bits of a stack of this number; none for a number that is out of range.
 pub const fn with_stack(number: u32) -> u32 {
     if number < STACKS { (number + 1) << STACK_SHIFT } else { 0 }
+}
+
+/// The word without the number of the stack.
+pub const fn but_for_the_stack(context: u32) -> u32 {
+    context & ((1 << STACK_SHIFT) - 1)
 }
 
 /// Number of the stack.

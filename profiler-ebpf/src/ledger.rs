@@ -6,7 +6,7 @@
 
 use pgstrobe_common::{
     context,
-    ledger::{Ledger, Part, SAMPLES, Sample},
+    ledger::{Ledger, PARTS, Part, SAMPLES, Sample},
     state::{
         BACKEND_ASKING, BACKEND_IN_TRANSACTION, BACKEND_MEMCG_RECLAIM, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT,
         BACKEND_STARTING, BACKEND_THROTTLED, Backend,
@@ -126,17 +126,28 @@ pub fn settle(b: &mut Backend, run_delay: u64, task: impl FnOnce() -> u64) {
 /// In `Backend::last_slot`: the sleep is in the ledger of the open statement.
 const INSIDE: u32 = 0x100;
 
-/// Adds to a part; its number, counted from 1, or 0 where there was no room.
+/// Adds to a part; its number, counted from 1, or 0 where there was no room. Where there is none for one more kernel stack,
+/// it goes to a part that differs by its stack alone.
 #[inline(always)]
 fn add(ledger: &mut Ledger, new: Part) -> u32 {
+    let mut near = PARTS;
     for (i, part) in ledger.parts.iter_mut().enumerate() {
-        if part.count == 0 || (part.wait_event_info == new.wait_event_info && part.context == new.context) {
+        let alike = part.wait_event_info == new.wait_event_info;
+        if part.count == 0 || (alike && part.context == new.context) {
             part.wait_event_info = new.wait_event_info;
             part.context = new.context;
             part.count += new.count;
             part.ns += new.ns;
             return i as u32 + 1;
         }
+        if alike && context::but_for_the_stack(part.context ^ new.context) == 0 {
+            near = i;
+        }
+    }
+    if let Some(part) = ledger.parts.get_mut(near) {
+        part.count += new.count;
+        part.ns += new.ns;
+        return near as u32 + 1;
     }
     ledger.other_ns += new.ns;
     ledger.other_count += new.count;

@@ -23,6 +23,15 @@ pub struct SlowDisk {
 impl SlowDisk {
     /// `stable`: pages must not change while they are written.
     pub fn mount(stable: bool) -> Result<Self, String> {
+        Self::make(stable, &["-O", "^has_journal"], "noatime")
+    }
+
+    /// With a small journal, through which all data go.
+    pub fn journaled() -> Result<Self, String> {
+        Self::make(false, &["-J", "size=4"], "noatime,data=journal")
+    }
+
+    fn make(stable: bool, features: &[&str], options: &str) -> Result<Self, String> {
         if !Path::new(LIMIT).exists() {
             return Err(format!("there is no {LIMIT}, which holds the flusher back too"));
         }
@@ -32,8 +41,8 @@ impl SlowDisk {
         let file = fs::File::create(&image).and_then(|file| file.set_len(512 << 20));
         let open = |()| fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755));
         file.and_then(|()| fs::create_dir(&dir)).and_then(open).map_err(|error| error.to_string())?;
-        let mkfs = ["-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0"];
-        call(Command::new("mkfs.ext4").args(mkfs).arg(&image))?;
+        let lazy = ["-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        call(Command::new("mkfs.ext4").args(["-q", "-F"]).args(features).args(lazy).arg(&image))?;
         let device = call(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
         let name = device.trim().trim_start_matches("/dev/").to_owned();
         let number = fs::read_to_string(format!("/sys/block/{name}/dev")).unwrap_or_default().trim().to_owned();
@@ -44,7 +53,7 @@ impl SlowDisk {
             return Err("queue/stable_writes cannot be set".into());
         }
         disk.unlimited();
-        call(Command::new("mount").args(["-t", "ext4", "-o", "noatime"]).arg(device.trim()).arg(&disk.dir))?;
+        call(Command::new("mount").args(["-t", "ext4", "-o", options]).arg(device.trim()).arg(&disk.dir))?;
         let (uid, gid) = unprivileged_user().map_err(|error| error.to_string())?;
         let space = disk.dir.join("space");
         fs::create_dir(&space).and_then(|()| chown(&space, Some(uid), Some(gid))).map_err(|e| e.to_string())?;

@@ -12,6 +12,9 @@ const GET_FREE: libc::c_ulong = 0x4c82;
 const SET_FD: libc::c_ulong = 0x4c00;
 const SET_STATUS: libc::c_ulong = 0x4c04;
 const SET_DIRECT_IO: libc::c_ulong = 0x4c08;
+/// Commands of file systems (include/uapi/linux/fs.h).
+const FIFREEZE: libc::c_ulong = 0xc004_5877;
+const FITHAW: libc::c_ulong = 0xc004_5878;
 /// The kernel takes the device apart with its last user.
 const AUTOCLEAR: u32 = 4;
 /// `struct loop_info64`, and where its flags are.
@@ -71,7 +74,8 @@ impl LoopDisk {
         Err("every loop device was taken by others".into())
     }
 
-    fn schedule(&self, scheduler: &str) -> Result<(), String> {
+    /// Takes another of the kernel's schedulers, which waits for the requests in the device and makes new ones wait.
+    pub fn schedule(&self, scheduler: &str) -> Result<(), String> {
         let path = format!("/sys/block/{}/queue/scheduler", self.name);
         fs::write(&path, scheduler).map_err(|error| format!("{path}: {scheduler}: {error}"))?;
         let now = fs::read_to_string(&path).map_err(|error| error.to_string())?;
@@ -129,6 +133,17 @@ impl LoopDisk {
         Ok(path)
     }
 
+    /// Stops all writes to its file system, which wait until the value that is returned is dropped.
+    pub fn freeze(&self) -> Result<Frozen, String> {
+        let dir = self.mounted.as_ref().ok_or("it is not mounted")?;
+        let dir = File::open(dir.path()).map_err(|error| error.to_string())?;
+        // Safe: a command on an open descriptor.
+        match unsafe { libc::ioctl(dir.as_raw_fd(), FIFREEZE, 0) } {
+            0 => Ok(Frozen(dir)),
+            _ => Err(format!("FIFREEZE: {}", std::io::Error::last_os_error())),
+        }
+    }
+
     /// The kernel's own statistics so far (Documentation/ABI/stable/sysfs-block).
     pub fn stat(&self) -> Stat {
         let text = fs::read_to_string(format!("/sys/block/{}/stat", self.name)).expect("statistics");
@@ -154,6 +169,18 @@ impl Drop for LoopDisk {
             && let Err(error) = call(Command::new("umount").arg("--lazy").arg(dir.path()))
         {
             eprintln!("{error}");
+        }
+    }
+}
+
+/// A file system that takes no writes.
+pub struct Frozen(File);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Safe: a command on an open descriptor.
+        if unsafe { libc::ioctl(self.0.as_raw_fd(), FITHAW, 0) } != 0 {
+            eprintln!("FITHAW: {}", std::io::Error::last_os_error());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Causes that only the kernel's stack tells: of a sleep that no signal ends, in which the task waits for no device, and which
-//! no tracepoint announced.
+//! Causes that only the kernel's stack tells: of a sleep that no signal ends, that is no read from a device, and that no
+//! tracepoint announced.
 //!
 //! The kernel side keeps each such stack once, and its number is part of the context. What a number means is the same for
 //! the whole process, so it is kept in one place, and a ledger needs no more than its words.
@@ -178,6 +178,8 @@ mod tests {
             (NO_SYSCALL, false),
             (UNINTERRUPTIBLE | FROZEN, false),
             (UNINTERRUPTIBLE | IOWAIT | NO_SYSCALL, false),
+            (UNINTERRUPTIBLE | IOWAIT | 17, false),
+            (UNINTERRUPTIBLE | IOWAIT | 18, true),
             (IDLE | NO_SYSCALL, false),
         ] {
             assert_eq!(is_unexplained(word), unexplained, "{word:#x}");

@@ -5,7 +5,7 @@ use super::time::{Cost, caused, cost, waits};
 use crate::report::model::{LedgerPart, Report};
 
 /// What a writer that holds the lock may wait for.
-const HOLDERS: [&str; 3] = ["dirty_throttle", "writeback_wait", "block_write"];
+const HOLDERS: [&str; 4] = ["dirty_throttle", "writeback_wait", "journal", "block_write"];
 
 /// Waits for the lock of a file, to write to it.
 pub fn is_queue(part: &LedgerPart) -> bool {

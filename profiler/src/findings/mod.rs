@@ -5,6 +5,7 @@
 //! [`RULES`].
 
 mod background_writeback;
+mod block_queue;
 mod block_read;
 mod checkpoint_hurts;
 mod checkpoint_storm;
@@ -27,10 +28,12 @@ mod group_commit;
 mod idle_in_transaction;
 mod idle_in_transaction_lock;
 mod io_workers;
+mod journal;
 mod lock_waits;
 mod locks;
 mod lwlock_contention;
 mod major_fault;
+mod mmap_lock;
 mod noisy_neighbour;
 mod parallel_workers;
 mod read_before_write;
@@ -66,6 +69,7 @@ pub static RULES: &[Rule] = &[
     checkpoint_hurts::RULE,
     full_page_writes::RULE,
     noisy_neighbour::RULE,
+    block_queue::RULE,
     slow_device::RULE,
     slow_wal_sync::RULE,
     group_commit::RULE,
@@ -78,7 +82,9 @@ pub static RULES: &[Rule] = &[
     reclaim::RULE,
     dirty_throttle::RULE,
     stable_pages::RULE,
+    journal::RULE,
     major_fault::RULE,
+    mmap_lock::RULE,
     spill::RULE,
     io_workers::RULE,
     cold_cache::RULE,

@@ -1,0 +1,103 @@
+//! Planted causes that only the kernel's stack tells, against the stacks that bpftrace sees.
+
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use pgstrobe_tests::*;
+
+/// What a cause took of the statements' time.
+fn caused(report: &Report, cause: &str) -> Duration {
+    let parts = report.statements.ledger.parts.iter().filter(|part| part.cause.as_deref() == Some(cause));
+    Duration::from_nanos(parts.map(|part| part.ns).sum())
+}
+
+/// Asks a statement while the witness looks at the backend's sleeps; the report, and what it has of the cause, which is what
+/// the witness has of the functions.
+fn asked(
+    cluster: &Cluster,
+    sql: &str,
+    cause: &str,
+    functions: &[&str],
+    meanwhile: impl FnOnce() + Send,
+) -> (Report, Duration) {
+    let mut client = Client::connect(cluster, "planted");
+    let pid = client.backend(cluster);
+    let profile = Profile::start(cluster, &[]);
+    let witness = BpftraceStacks::start(pid);
+    std::thread::scope(|scope| {
+        scope.spawn(meanwhile);
+        client.ask(sql);
+    });
+    let (witnessed, all) = witness.stop(functions);
+    let report = profile.stop();
+    let seen = caused(&report, cause);
+    println!("{cause}: {seen:?}, by bpftrace {witnessed:?} of {all:?}");
+    assert!(seen.abs_diff(witnessed) < Duration::from_millis(1) + witnessed / 50);
+    assert_nothing_lost(&report);
+    (report, seen)
+}
+
+/// A copy into a table whose file system has a small journal on a slow disk.
+#[test]
+fn a_full_journal() {
+    let disk = match SlowDisk::journaled() {
+        Ok(disk) => disk,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_with(&["shared_buffers = 16MB", "wal_level = minimal", "max_wal_senders = 0"]);
+    disk.tablespace(&cluster);
+    psql(&cluster, "CREATE UNLOGGED TABLE t (a int, b text) TABLESPACE slow");
+    let file = cluster.data.join("t.copy").display().to_string();
+    psql(&cluster, &format!("COPY (SELECT i, repeat('x', 200) FROM generate_series(1, 40000) i) TO '{file}'"));
+    disk.sync();
+    disk.limit_pace(12 << 20);
+    const FUNCTIONS: &[&str] = &["start_this_handle", "add_transaction_credits", "wait_transaction_locked"];
+    let sql = format!("COPY t FROM '{file}'");
+    let (report, seen) = asked(&cluster, &sql, "journal", FUNCTIONS, || ());
+    assert!(seen > Duration::from_millis(500));
+    assert_first(&report, "journal");
+}
+
+/// A table is read while the device's queue is closed: for another scheduler, which waits for a write that is in the device.
+#[test]
+fn a_closed_queue() {
+    let below = LoopDisk::new(256, "none").and_then(|mut disk| disk.mount().map(|dir| (disk, dir)));
+    let upper = below.and_then(|(below, dir)| Ok((LoopDisk::over(&dir, 96, "mq-deadline")?, below)));
+    let (mut disk, below) = match upper {
+        Ok(disks) => disks,
+        Err(reason) => skip!("no disk on a disk: {reason}"),
+    };
+    let dir = match disk.mount() {
+        Ok(dir) => dir,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_with(&["shared_buffers = 1MB"]);
+    let (uid, gid) = unprivileged_user().expect("the server's user");
+    let space = dir.join("space");
+    std::fs::create_dir(&space)
+        .and_then(|()| std::os::unix::fs::chown(&space, Some(uid), Some(gid)))
+        .expect("a directory");
+    psql(&cluster, &format!("CREATE TABLESPACE upper LOCATION '{}'", space.display()));
+    psql(&cluster, "CREATE TABLE t TABLESPACE upper AS SELECT i, repeat('x', 200) FROM generate_series(1, 40000) i");
+    psql(&cluster, "VACUUM t");
+    psql(&cluster, "CHECKPOINT");
+    std::fs::write("/proc/sys/vm/drop_caches", "1").expect("drop_caches");
+    let half = 48 << 20;
+    let frozen = below.freeze().expect("the file system below");
+    let (disk, file) = (&disk, disk.open());
+    std::thread::scope(|scope| {
+        // Reaches the device and stays there.
+        scope.spawn(move || file.write_all_at(Aligned::new(4096).bytes(), half).expect("a write"));
+        std::thread::sleep(Duration::from_millis(200));
+        scope.spawn(|| disk.schedule("none").expect("the scheduler"));
+        std::thread::sleep(Duration::from_millis(200));
+        let thaw = move || {
+            std::thread::sleep(Duration::from_secs(1));
+            drop(frozen);
+        };
+        const FUNCTIONS: &[&str] = &["__bio_queue_enter", "blk_queue_enter"];
+        let (report, seen) = asked(&cluster, "SELECT count(*) FROM t", "block_queue", FUNCTIONS, thaw);
+        assert!(seen > Duration::from_millis(900));
+        assert_first(&report, "block_queue");
+    });
+}
