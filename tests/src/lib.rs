@@ -67,7 +67,7 @@ pub use stopped::Stopped;
 pub use storm::{Visit, storm};
 pub use support::Support;
 pub use trace::{Trace, Traced};
-pub use traps::{Place, names_functions, places};
+pub use traps::{Place, has_static_probes, names_functions, places};
 pub use verdict::{assert_first, assert_largest, largest, shares, time_of};
 pub use wal_disk::WalDisk;
 pub use wire::Wire;

@@ -81,6 +81,12 @@ pub fn places(pid: u32, hooks: &[String]) -> Vec<Place> {
     places
 }
 
+/// Whether the executable of a process has static probes.
+pub fn has_static_probes(pid: u32) -> bool {
+    let output = Command::new("readelf").args(["-nW", &format!("/proc/{pid}/exe")]).output().expect("readelf runs");
+    String::from_utf8_lossy(&output.stdout).contains("Name: query__start")
+}
+
 /// Whether the executable of a process names all of these functions: a compiler may have inlined some.
 pub fn names_functions(pid: u32, names: &[&str]) -> bool {
     let output = Command::new("readelf").args(["-sW", &format!("/proc/{pid}/exe")]).output().expect("readelf runs");

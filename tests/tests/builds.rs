@@ -16,6 +16,16 @@ const HEAVY: &str = "SELECT count(*) FROM generate_series(1, 20000);\n";
 
 every_build!(check);
 
+/// A server of somebody's own. One whose compiler left the four functions of messages alone, as none of the others did, is
+/// made of PostgreSQL's source with `./configure CFLAGS="-O1 -fno-inline-functions-called-once"`.
+#[test]
+fn own() {
+    match Build::own() {
+        Some(build) => check(build.expect("the server that PGSTROBE_OWN_BUILD names")),
+        None => skip!("PGSTROBE_OWN_BUILD names no directory with a server of your own"),
+    }
+}
+
 fn check(build: Build) {
     if !installed("readelf") {
         Support::skipped(build, "readelf is not installed");
@@ -65,10 +75,9 @@ const BY_ACTIVITY_ALONE: Way = Way { args: &["--boundary", "uprobe", "--only-way
 fn ways(build: Build, cluster: &Cluster) -> Vec<Way> {
     match build.kind {
         Kind::Usdt => vec![SOCKET, BY_USDT, BY_ACTIVITY_ALONE],
-        Kind::Unstripped if names_functions(cluster.pid(), &FUNCTIONS) => {
-            vec![SOCKET, BY_FUNCTIONS, BY_ACTIVITY_ALONE]
-        }
-        Kind::Unstripped => vec![SOCKET, BY_ACTIVITY],
+        _ if names_functions(cluster.pid(), &FUNCTIONS) => vec![SOCKET, BY_FUNCTIONS, BY_ACTIVITY_ALONE],
+        Kind::Own if has_static_probes(cluster.pid()) => vec![SOCKET, BY_USDT, BY_ACTIVITY_ALONE],
+        Kind::Unstripped | Kind::Own => vec![SOCKET, BY_ACTIVITY],
     }
 }
 

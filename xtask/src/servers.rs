@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -21,7 +22,8 @@ pub struct Build {
     pub name: &'static str,
     pub major: u32,
     pub kind: Kind,
-    pin: Pin,
+    /// None for [`Kind::Own`].
+    pin: Option<Pin>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,12 @@ pub enum Kind {
     Unstripped,
     /// With exported names only, and static probes.
     Usdt,
+    /// One that [`OWN_BUILD`] names, of any kind: a fork, a build with other options.
+    Own,
 }
+
+/// Names the directory of the programs of a server that is to pass what every build passes.
+pub const OWN_BUILD: &str = "PGSTROBE_OWN_BUILD";
 
 /// A build on this machine.
 #[derive(Clone, Debug)]
@@ -44,11 +51,11 @@ pub struct Server {
 }
 
 const fn npm(name: &'static str, major: u32, pin: Pin) -> Build {
-    Build { name, major, kind: Kind::Unstripped, pin }
+    Build { name, major, kind: Kind::Unstripped, pin: Some(pin) }
 }
 
 const fn debian(name: &'static str, major: u32, pin: Pin) -> Build {
-    Build { name, major, kind: Kind::Usdt, pin }
+    Build { name, major, kind: Kind::Usdt, pin: Some(pin) }
 }
 
 pub const BUILDS: [Build; 10] = [
@@ -69,11 +76,26 @@ impl Build {
         BUILDS.into_iter().find(|build| build.name == name)
     }
 
+    /// The one that [`OWN_BUILD`] names, if it does.
+    pub fn own() -> Option<Result<Self>> {
+        let bin_dir = PathBuf::from(std::env::var_os(OWN_BUILD)?);
+        let build = |version: String| {
+            let major = version.split('.').next().unwrap_or_default().parse();
+            let major = major.with_context(|| format!("{version:?} is no version"))?;
+            Ok(Self { name: "own", major, kind: Kind::Own, pin: None })
+        };
+        Some(version(&bin_dir).and_then(build))
+    }
+
     /// Gets the build where it is not here yet.
     pub fn provide(&self) -> Result<Server> {
+        let Some(pin) = &self.pin else {
+            let bin_dir = PathBuf::from(std::env::var_os(OWN_BUILD).context(OWN_BUILD)?);
+            return Ok(Server { version: version(&bin_dir)?, bin_dir, root: None });
+        };
         match self.kind {
-            Kind::Unstripped => {
-                let package = packages::fetch(&self.pin)?;
+            Kind::Unstripped | Kind::Own => {
+                let package = packages::fetch(pin)?;
                 let native = package.dir.join("package/native");
                 restore_links(&native)?;
                 Ok(Server { bin_dir: native.join("bin"), version: package.version, root: None })
@@ -81,7 +103,7 @@ impl Build {
             Kind::Usdt => {
                 // Also the version that this machine may have installed: traps are in a file, and this one is nobody
                 // else's.
-                let package = packages::root(&self.pin)?;
+                let package = packages::root(pin)?;
                 let bin_dir = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", self.major));
                 Ok(Server { bin_dir, version: package.version, root: Some(package.dir) })
             }
@@ -101,6 +123,12 @@ impl Server {
         }
         options
     }
+}
+
+/// `15.18` of "postgres (PostgreSQL) 15.18 (Debian …)".
+fn version(bin_dir: &Path) -> Result<String> {
+    let said = packages::run(Command::new(bin_dir.join("postgres")).arg("--version"))?;
+    Ok(said.split_whitespace().nth(2).unwrap_or_default().to_owned())
 }
 
 /// The package keeps its symbolic links in a list (npm packages hold none).
