@@ -181,8 +181,8 @@ impl Task {
             return context::NO_SYSCALL;
         }
         let number: u64 = if setting!(task_btf) != 0 {
-            // SAFETY: a typed task, and a typed pointer from the kernel.
-            unsafe { load(bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8, offset) }
+            // SAFETY: a typed task.
+            unsafe { load(self.registers(), offset) }
         } else {
             let stack = setting!(kernel.task_stack);
             if stack == ABSENT {
@@ -205,11 +205,21 @@ impl Task {
         if setting!(task_btf) == 0 || number == ABSENT || timeout == ABSENT {
             return false;
         }
-        // SAFETY: a typed task, and a typed pointer from the kernel.
+        // SAFETY: a typed task.
         unsafe {
-            let regs = bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8;
-            load::<u64>(regs, number) == EPOLL_WAIT && load::<i32>(regs, timeout) == -1
+            let registers = self.registers();
+            load::<u64>(registers, number) == EPOLL_WAIT && load::<i32>(registers, timeout) == -1
         }
+    }
+
+    /// What it had in its registers as it entered the kernel (`struct pt_regs`).
+    ///
+    /// # Safety
+    /// The task must be a typed one.
+    #[inline(always)]
+    unsafe fn registers(self) -> *const u8 {
+        // SAFETY: by the caller; the kernel gives a typed pointer.
+        unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8 }
     }
 
     /// Whether its cgroup is out of CPU time.

@@ -101,22 +101,49 @@ fn without_tracefs_it_says_so() {
     }
 }
 
-/// Without CAP_SYSLOG the kernel may hide where its functions are; doctor says what that costs.
+/// Without CAP_SYSLOG the kernel may hide where its functions are; doctor says what that costs, and so does a report on a
+/// sleep that only the kernel's stack explains.
 #[test]
 fn hidden_kernel_symbols() {
     if !installed("setpriv") {
         skip!("setpriv is not installed");
     }
-    let doctor = |drop: &str| {
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set", drop, "--inh-caps", drop]).arg(pgstrobe().get_program()).arg("doctor");
-        refused(&mut command).stdout
-    };
     // Where everybody may profile the kernel, everybody sees its symbols (`kallsyms_show_value`, kernel/ksyms_common.c).
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").expect("perf_event_paranoid");
     if level.trim().parse::<i32>().expect("a number") <= 1 {
         skip!("perf_event_paranoid is {}: symbols are shown to all", level.trim());
     }
-    let text = doctor("-syslog");
+    let group = match Cgroup::new("freezer") {
+        Ok(group) if !group.is_v2() => group,
+        Ok(_) => skip!("of a freezer of version 2 the task itself tells"),
+        Err(reason) => skip!("{reason}"),
+    };
+    let unprivileged = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-syslog", "--inh-caps", "-syslog"]).arg(pgstrobe().get_program());
+        command
+    };
+    let text = refused(unprivileged().arg("doctor")).stdout;
     assert!(text.contains("MISSING kernel symbols: hidden;") && text.contains("CAP_SYSLOG"), "{text}");
+
+    let cluster = quiet_cluster();
+    let mut client = Client::connect(&cluster, "frozen");
+    group.add(&[client.backend(&cluster)]);
+    let profile = Profile::start_by(unprivileged(), &cluster, &[]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            group.freeze(true);
+            std::thread::sleep(Duration::from_millis(300));
+            group.freeze(false);
+        });
+        client.ask("SELECT count(*) FROM generate_series(1, 3000000)");
+    });
+    let report = profile.stop();
+    let notes = &report.coverage.notes;
+    assert!(notes.iter().any(|note| note.contains("hidden from pgstrobe") && note.contains("CAP_SYSLOG")), "{notes:?}");
+    let parts = &report.statements.ledger.parts;
+    let asleep = parts.iter().filter(|part| part.state == "blocked");
+    assert!(asleep.clone().map(|part| part.ns).sum::<u64>() >= 250_000_000, "{parts:?}");
+    assert!(asleep.into_iter().all(|part| part.cause.as_deref() != Some("frozen")), "{parts:?}");
 }
