@@ -10,6 +10,8 @@ use pgstrobe_tests::*;
 mod cgroups;
 #[path = "short/clocks.rs"]
 mod clocks;
+#[path = "short/shortage.rs"]
+mod shortage;
 
 /// The protocols, with an operator for a class of statements of their own, and clients × statements each.
 const MODES: [(&str, char); 3] = [("simple", '+'), ("extended", '-'), ("prepared", '*')];
