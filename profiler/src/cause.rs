@@ -202,6 +202,30 @@ mod tests {
     use super::*;
     use context::*;
 
+    /// `docs/ledger.md` explains every cause, and none that is not.
+    #[test]
+    fn every_cause_is_explained() {
+        let (_, causes) = include_str!("../../docs/ledger.md").split_once("## Causes").expect("the section");
+        let row = |line: &'static str| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name);
+        let explained: BTreeSet<&str> = causes.lines().filter_map(row).collect();
+        let of_calls = CALLS.iter().map(|(_, call)| match call {
+            Call::Is(cause) | Call::File(cause) => *cause,
+        });
+        let others = [
+            Cause::WritebackWait,
+            Cause::DirtyThrottle,
+            Cause::Reclaim,
+            Cause::MemcgReclaim,
+            Cause::MajorFault,
+            Cause::FilesystemLock,
+            Cause::Pipe,
+            Cause::Stopped,
+            Cause::Other,
+        ];
+        let all = of_calls.chain(stack::causes()).chain(others).map(Cause::name);
+        assert_eq!(explained, all.collect());
+    }
+
     #[test]
     fn facts_make_causes() {
         for (word, cause) in [

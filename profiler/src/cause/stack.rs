@@ -78,6 +78,12 @@ pub(super) fn cause(number: u32) -> Option<Cause> {
     FUNCTIONS.get(usize::from(known).checked_sub(2)?).map(|(cause, _)| *cause)
 }
 
+/// Those that a stack may tell.
+#[cfg(test)]
+pub(super) fn causes() -> impl Iterator<Item = Cause> {
+    FUNCTIONS.iter().map(|(cause, _)| *cause)
+}
+
 /// The stacks that the kernel side kept.
 pub struct Stacks {
     map: Option<StackTraceMap<MapData>>,
