@@ -40,18 +40,33 @@ pub const STACKS: u32 = 128;
 /// From this bit on: the number of the kernel stack it sleeps in plus 1, where nothing else tells ([`is_unexplained`]); else 0.
 const STACK_SHIFT: u32 = 24;
 
-/// Whether it sleeps until an event, and nothing but its stack says which. A wait for a block device that is no read may be
-/// one for the file system's journal, or for the device's queue.
+/// Whether nothing but the kernel stack says what it waits for: it sleeps until an event; or until a signal in a call on a
+/// file, which may be one on a pipe, or one that a process in user space serves (FUSE). A wait for a block device that is no
+/// read may be one for the file system's journal, or for the device's queue.
 pub const fn is_unexplained(context: u32) -> bool {
     const TELLING: u32 =
         RECLAIM | MEMCG_RECLAIM | DIRTY_THROTTLE | STOPPED | FROZEN | EXITING | SYNCING | WRITEBACK_WAIT | IDLE;
-    context & UNINTERRUPTIBLE != 0 && context & TELLING == 0 && (context & IOWAIT == 0 || !reads(context))
+    if context & TELLING != 0 {
+        return false;
+    }
+    match (context & UNINTERRUPTIBLE != 0, context & IOWAIT != 0) {
+        (true, true) => !reads(context),
+        (true, false) => true,
+        (false, _) => is_on_a_file(context),
+    }
 }
 
 /// Whether the task is in a call that reads, or in a page fault: numbers of read, pread64, readv, preadv and preadv2
 /// (arch/x86/entry/syscalls/syscall_64.tbl).
 const fn reads(context: u32) -> bool {
     matches!(context & SYSCALL_MASK, 0 | 17 | 19 | 295 | 327 | NO_SYSCALL)
+}
+
+/// Whether it is in a call on a file: as above, and write, open, close, stat, fstat, lstat, lseek, pwrite64, writev, pwritev,
+/// pwritev2, ftruncate, fallocate, rename, unlink, openat, newfstatat.
+const fn is_on_a_file(context: u32) -> bool {
+    reads(context) && context & SYSCALL_MASK != NO_SYSCALL
+        || matches!(context & SYSCALL_MASK, 1..=6 | 8 | 18 | 20 | 296 | 328 | 77 | 285 | 82 | 87 | 257 | 262)
 }
 
 /// The bits of a stack of this number; none for a number that is out of range.

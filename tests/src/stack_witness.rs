@@ -1,13 +1,13 @@
-//! bpftrace as the witness of a process's uninterruptible sleeps: how long it slept in which kernel stack.
+//! bpftrace as the witness of a process's sleeps: how long it slept in which kernel stack.
 
 use std::time::Duration;
 
 use crate::witness::{Bpftrace, TICK};
 
-/// 2 is TASK_UNINTERRUPTIBLE (include/linux/sched.h). bpftrace's programs leave each other out on a CPU: an end that is not
+/// 3 is TASK_INTERRUPTIBLE or TASK_UNINTERRUPTIBLE (include/linux/sched.h). bpftrace's programs leave each other out on a CPU: an end that is not
 /// seen makes no sleep of what follows.
 const SCRIPT: &str = r#"
-tracepoint:sched:sched_switch /args->prev_pid == PID && (args->prev_state & 2) != 0/ { @at = nsecs; @in = kstack; }
+tracepoint:sched:sched_switch /args->prev_pid == PID && (args->prev_state & 3) != 0/ { @at = nsecs; @in = kstack; }
 tracepoint:sched:sched_switch /args->next_pid == PID/ { @at = 0; }
 tracepoint:sched:sched_waking /args->pid == PID && @at != 0/ { @ns[@in] = sum(nsecs - @at); @at = 0; }
 "#;

@@ -101,3 +101,30 @@ fn a_closed_queue() {
         assert_first(&report, "block_queue");
     });
 }
+
+/// A table lies on a file system that a process serves, and that process stands still: pgstrobe does not wait for it.
+#[test]
+fn a_file_system_in_user_space() {
+    if !installed("bindfs") {
+        skip!("bindfs is not installed");
+    }
+    let fuse = match Fuse::mount() {
+        Ok(fuse) => fuse,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_with(&["shared_buffers = 1MB"]);
+    psql(&cluster, &format!("CREATE TABLESPACE served LOCATION '{}'", fuse.space().display()));
+    psql(&cluster, "CREATE TABLE t TABLESPACE served AS SELECT i FROM generate_series(1, 100) i");
+    let server = Stopped::stop(&[fuse.pid()]);
+    let go_on = move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(server);
+    };
+    // It opens the table's file.
+    let sql = "SELECT count(*) FROM t";
+    let (report, seen) = asked(&cluster, sql, "network_filesystem", &["request_wait_answer"], go_on);
+    assert!(seen > Duration::from_millis(500));
+    let silent = report.coverage.notes.iter().filter(|note| note.contains("of the tablespace with the OID"));
+    assert_eq!(silent.count(), 1, "{:?}", report.coverage.notes);
+    assert_first(&report, "network_filesystem");
+}

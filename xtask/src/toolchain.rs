@@ -41,6 +41,7 @@ const RUN: &[Need] =
 const TEST: &[Need] = &[
     Need { what: "bpftrace", packages: &["bpftrace"], optional: true, present: || in_path("bpftrace") },
     Need { what: "strace", packages: &["strace"], optional: true, present: || in_path("strace") },
+    Need { what: "bindfs", packages: &["bindfs"], optional: true, present: || in_path("bindfs") },
     Need { what: "openssl", packages: &["openssl"], optional: true, present: || in_path("openssl") },
     Need { what: "qemu", packages: &["qemu-system-x86"], optional: true, present: || in_path("qemu-system-x86_64") },
     Need {

@@ -1,5 +1,5 @@
-//! Causes that only the kernel's stack tells: of a sleep that no signal ends, that is no read from a device, and that no
-//! tracepoint announced.
+//! Causes that only the kernel's stack tells: of a sleep that no tracepoint announced, and that is neither a read from a
+//! device nor one of the calls that are there to wait.
 //!
 //! The kernel side keeps each such stack once, and its number is part of the context. What a number means is the same for
 //! the whole process, so it is kept in one place, and a ledger needs no more than its words.
@@ -180,7 +180,8 @@ mod tests {
         assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(127)), Cause::FilesystemLock);
         for (word, unexplained) in [
             (UNINTERRUPTIBLE | 18, true),
-            (18, false),
+            (18, true),
+            (232, false),
             (NO_SYSCALL, false),
             (UNINTERRUPTIBLE | FROZEN, false),
             (UNINTERRUPTIBLE | IOWAIT | NO_SYSCALL, false),

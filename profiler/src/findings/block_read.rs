@@ -19,7 +19,8 @@ pub fn is_read(part: &LedgerPart) -> bool {
         || waits(part, "IO", "AioIoCompletion")
         || waits_in(part, "IO", "AioIoUring")
         || waits(part, "LWLock", "AioUringCompletion");
-    let other_rule = caused(part, &reclaim::CAUSES) || caused(part, &["dirty_throttle", "major_fault", "block_queue"]);
+    let other_rule = caused(part, &reclaim::CAUSES)
+        || caused(part, &["dirty_throttle", "major_fault", "block_queue", "network_filesystem"]);
     relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
 }
 

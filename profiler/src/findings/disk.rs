@@ -7,7 +7,8 @@ use crate::report::model::{BlockDevice, BlockNoise, BlockRequests, LedgerPart, R
 
 /// Waits for the log or for data to come from, or to reach, a device.
 pub fn is_disk(part: &LedgerPart) -> bool {
-    let other = caused(part, &reclaim::CAUSES) || caused(part, &["dirty_throttle", "major_fault", "block_queue"]);
+    let other = caused(part, &reclaim::CAUSES)
+        || caused(part, &["dirty_throttle", "major_fault", "block_queue", "network_filesystem"]);
     let data = waits(part, "IO", "DataFileRead") || waits(part, "IO", "DataFileSync");
     !other && (is_sync(part) || data || caused(part, &["fsync", "block_read", "block_write", "journal"]))
 }

@@ -34,6 +34,7 @@ mod locks;
 mod lwlock_contention;
 mod major_fault;
 mod mmap_lock;
+mod network_filesystem;
 mod noisy_neighbour;
 mod parallel_workers;
 mod read_before_write;
@@ -70,6 +71,7 @@ pub static RULES: &[Rule] = &[
     full_page_writes::RULE,
     noisy_neighbour::RULE,
     block_queue::RULE,
+    network_filesystem::RULE,
     slow_device::RULE,
     slow_wal_sync::RULE,
     group_commit::RULE,

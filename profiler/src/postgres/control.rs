@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crc::{CRC_32_ISCSI, Crc};
 use pgstrobe_common::fields::{ABSENT, UserFields};
 
+use super::{binary::read_regular, patience::Domain, server::Server};
+
 /// `PG_CONTROL_FILE_SIZE` (src/include/catalog/pg_control.h).
 const SIZE: usize = 8192;
 /// `pg_crc32c` (src/port/pg_crc32c_sb8.c) is CRC-32C.
@@ -27,9 +29,10 @@ pub struct Control {
 impl Control {
     /// Reads the file of a running server, whatever its container calls it: a postmaster's working directory is its data
     /// directory.
-    pub fn read(postmaster: u32, fields: &UserFields) -> Option<Self> {
-        let path = PathBuf::from(format!("/proc/{postmaster}/cwd/global/pg_control"));
-        Self::parse(&std::fs::read(path).ok()?, fields)
+    pub fn read(server: &Server, fields: &UserFields) -> Option<Self> {
+        let path = PathBuf::from(format!("/proc/{}/cwd/global/pg_control", server.cluster.postmaster_pid));
+        let bytes = server.patience.within(Domain::Data, move || read_regular(&path, SIZE as u64))?;
+        Self::parse(&bytes.ok()?, fields)
     }
 
     fn parse(bytes: &[u8], fields: &UserFields) -> Option<Self> {

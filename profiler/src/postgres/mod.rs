@@ -12,6 +12,7 @@ pub mod control;
 pub mod layout;
 pub mod locks;
 pub mod memory;
+pub mod patience;
 pub mod relation;
 pub mod server;
 pub mod sql;

@@ -8,6 +8,8 @@
 
 use std::path::Path;
 
+use super::catalog::{DEFAULT_TABLESPACE, GLOBAL_TABLESPACE};
+
 /// Which file of a relation, or of anything else, it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePlace {
@@ -38,9 +40,6 @@ pub struct RelationFile {
     /// Number of the backend that owns a temporary table.
     pub temporary_of: Option<u32>,
 }
-
-const GLOBAL_TABLESPACE: u32 = 1664;
-const DEFAULT_TABLESPACE: u32 = 1663;
 
 /// Classifies `path`, whose components lead from the highest known name down to the file, with or without leading
 /// slash. `is_dir` says that its inode is a directory.

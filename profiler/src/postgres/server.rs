@@ -13,6 +13,7 @@ use super::{
     cluster::{self, Cluster},
     layout::{self, Layout, LiveBackend},
     memory::ProcessMemory,
+    patience::Patience,
     status_pointer, wait_event,
 };
 
@@ -49,6 +50,8 @@ pub struct Server {
     pub layout: Option<&'static Layout>,
     /// What was refused and why, for people.
     pub notes: Vec<String>,
+    /// By which its files are looked into.
+    pub patience: Patience,
     /// Processes by their pid in the server's own namespace, as far as they were asked for.
     host_pids: RefCell<HashMap<u32, u32>>,
 }
@@ -69,6 +72,7 @@ impl Server {
             fields: PgFields::UNRESOLVED,
             layout: None,
             notes: Vec::new(),
+            patience: Patience::default(),
             host_pids: RefCell::default(),
         };
         this.verify(base);

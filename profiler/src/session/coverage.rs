@@ -86,6 +86,7 @@ impl Session {
         let notes = &mut report.coverage.notes;
         notes.extend(self.server.notes.iter().cloned());
         notes.append(&mut self.notes);
+        notes.extend(self.server.patience.notes());
         if !self.server.tracks_activities() {
             notes.push(
                 "track_activities is off: the server shows no statement texts, and statements are told apart by backend only"

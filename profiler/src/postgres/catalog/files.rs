@@ -11,7 +11,11 @@ use std::{
 };
 
 use super::{map, page};
-use crate::postgres::binary::read_regular;
+use crate::postgres::{
+    binary::read_regular,
+    patience::{Domain, Patience},
+    server::Server,
+};
 
 /// OIDs of the two tablespaces that are always there (src/include/catalog/pg_tablespace.dat).
 pub const DEFAULT_TABLESPACE: u32 = 1663;
@@ -31,6 +35,7 @@ pub struct Directory {
     data: PathBuf,
     /// What the server takes for `/`.
     root: PathBuf,
+    patience: Patience,
 }
 
 /// The directory of one database, or the one of what all share.
@@ -40,27 +45,30 @@ pub struct Place {
     pub tablespace: u32,
     /// 0 for what all share.
     pub database: u32,
+    patience: Patience,
 }
 
 impl Directory {
-    pub fn of_process(postmaster: u32) -> Self {
-        Self { data: format!("/proc/{postmaster}/cwd").into(), root: format!("/proc/{postmaster}/root").into() }
+    pub fn of(server: &Server) -> Self {
+        let process = PathBuf::from(format!("/proc/{}", server.cluster.postmaster_pid));
+        Self { data: process.join("cwd"), root: process.join("root"), patience: server.patience.clone() }
     }
 
     #[cfg(test)]
     pub fn at(data: &Path) -> Self {
-        Self { data: data.into(), root: "/".into() }
+        Self { data: data.into(), root: "/".into(), patience: Patience::default() }
     }
 
     pub fn global(&self) -> Place {
-        Place { path: self.data.join("global"), tablespace: GLOBAL_TABLESPACE, database: 0 }
+        let path = self.data.join("global");
+        Place { path, tablespace: GLOBAL_TABLESPACE, database: 0, patience: self.patience.clone() }
     }
 
     /// OIDs of the databases, ascending.
     pub fn databases(&self) -> Vec<u32> {
-        let mut all: Vec<u32> = numbers(&self.data.join("base")).collect();
-        for (_, path) in self.tablespaces() {
-            all.extend(numbers(&path));
+        let mut all = self.numbers(DEFAULT_TABLESPACE, self.data.join("base"));
+        for (tablespace, path) in self.tablespaces() {
+            all.extend(self.numbers(tablespace, path));
         }
         all.sort_unstable();
         all.dedup();
@@ -73,29 +81,44 @@ impl Directory {
         let mut all = std::iter::once(base).chain(self.tablespaces());
         all.find_map(|(tablespace, path)| {
             let path = path.join(database.to_string());
-            path.join("pg_filenode.map").exists().then_some(Place { path, tablespace, database })
+            let map = path.join("pg_filenode.map");
+            let is_there = self.patience.within(Domain::of(tablespace), move || map.exists()).unwrap_or(false);
+            is_there.then(|| Place { path, tablespace, database, patience: self.patience.clone() })
         })
     }
 
     /// OIDs of the tablespaces behind links, with the directory of this server in each.
     fn tablespaces(&self) -> impl Iterator<Item = (u32, PathBuf)> {
         let links = self.data.join("pg_tblspc");
-        numbers(&links).collect::<Vec<_>>().into_iter().flat_map(move |oid| {
+        self.numbers(DEFAULT_TABLESPACE, links.clone()).into_iter().flat_map(move |oid| {
             let link = links.join(oid.to_string());
-            let path = match fs::read_link(&link) {
+            let target = link.clone();
+            let path = match self.patience.within(Domain::Data, move || fs::read_link(target)) {
                 // The server's own path, which may mean another directory here.
-                Ok(target) if target.is_absolute() => self.root.join(target.strip_prefix("/").unwrap_or(&target)),
+                Some(Ok(target)) if target.is_absolute() => self.root.join(target.strip_prefix("/").unwrap_or(&target)),
                 _ => link,
             };
-            entries(&path).filter(|name| name.starts_with("PG_")).map(|name| (oid, path.join(name))).collect::<Vec<_>>()
+            let below = path.clone();
+            let look = move || entries(&below).filter(|name| name.starts_with("PG_")).collect::<Vec<_>>();
+            let names = self.patience.within(Domain::of(oid), look).unwrap_or_default();
+            names.into_iter().map(move |name| (oid, path.join(name)))
         })
+    }
+
+    /// The entries of a directory whose names are numbers.
+    fn numbers(&self, tablespace: u32, directory: PathBuf) -> Vec<u32> {
+        let number = |name: String| name.parse().ok().filter(|number| *number != 0);
+        let look = move || entries(&directory).filter_map(number).collect();
+        self.patience.within(Domain::of(tablespace), look).unwrap_or_default()
     }
 }
 
 impl Place {
     /// The file numbers of its mapped catalogs.
     pub fn map(&self) -> Option<Vec<(u32, u32)>> {
-        map::parse(&read_regular(&self.path.join("pg_filenode.map"), map::LARGEST).ok()?)
+        let path = self.path.join("pg_filenode.map");
+        let data = self.within(move || read_regular(&path, map::LARGEST).ok()).flatten();
+        map::parse(&data?)
     }
 
     /// Hands over the pages of a relation with their numbers, as far as the limit goes.
@@ -104,7 +127,15 @@ impl Place {
         let (mut file, mut number) = (file.take(MOST_BYTES), 0);
         let mut chunk = vec![0; CHUNK];
         loop {
-            let filled = fill(&mut file, &mut chunk);
+            let read = self.within(move || {
+                let filled = fill(&mut file, &mut chunk);
+                (file, chunk, filled)
+            });
+            let filled;
+            (file, chunk, filled) = match read {
+                Some(read) => read,
+                None => return,
+            };
             let size = page::size(&chunk[..filled]).unwrap_or(USUAL_PAGE);
             for page in chunk[..filled].chunks_exact(size) {
                 each(number, page);
@@ -120,24 +151,35 @@ impl Place {
     fn open(&self, filenode: u32) -> Option<File> {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let path = self.path.join(filenode.to_string());
-        let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-        file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+        self.within(move || {
+            let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+            file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+        })
+        .flatten()
+    }
+
+    fn within<T: Send + 'static>(&self, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.patience.within(Domain::of(self.tablespace), look)
     }
 
     /// Size of the pages of a mapped catalog, in bytes.
     pub fn page_size(&self, oid: u32) -> usize {
         let header = || {
             let (_, filenode) = self.map()?.into_iter().find(|(known, _)| *known == oid)?;
-            let mut header = [0; page::HEADER];
-            self.open(filenode)?.read_exact(&mut header).ok()?;
-            page::size(&header)
+            let mut file = self.open(filenode)?;
+            let read = move || {
+                let mut header = [0; page::HEADER];
+                file.read_exact(&mut header).map(|()| header).ok()
+            };
+            page::size(&self.within(read).flatten()?)
         };
         header().unwrap_or(USUAL_PAGE)
     }
 
     /// Size of a relation's first segment in bytes.
     pub fn size(&self, filenode: u32) -> u64 {
-        fs::metadata(self.path.join(filenode.to_string())).map_or(0, |meta| meta.len())
+        let path = self.path.join(filenode.to_string());
+        self.within(move || fs::metadata(path).map_or(0, |meta| meta.len())).unwrap_or(0)
     }
 }
 
@@ -156,9 +198,4 @@ fn fill(file: &mut std::io::Take<File>, chunk: &mut [u8]) -> usize {
 fn entries(directory: &Path) -> impl Iterator<Item = String> {
     let entries = fs::read_dir(directory).into_iter().flatten().take(MOST_ENTRIES);
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-}
-
-/// The entries whose names are numbers.
-fn numbers(directory: &Path) -> impl Iterator<Item = u32> {
-    entries(directory).filter_map(|name| name.parse().ok().filter(|number| *number != 0))
 }

@@ -15,7 +15,8 @@ use pgstrobe_common::fields::{ABSENT, UserFields};
 use super::server::Server;
 use buffers::{MOST_DESCRIPTORS, Pool, Whose};
 use database::Memory;
-use files::{Directory, GLOBAL_TABLESPACE};
+use files::Directory;
+pub use files::{DEFAULT_TABLESPACE, GLOBAL_TABLESPACE};
 use look::mapped;
 pub use name::{RelationKind, RelationName};
 pub use sql::Dsn;
@@ -91,8 +92,7 @@ struct Database {
 impl Catalog {
     /// Looks at the databases there are, as far as that is little work; the others follow when they are asked for.
     pub fn open(server: &Server, dsn: Option<&Dsn>) -> Self {
-        let pid = server.cluster.postmaster_pid;
-        let mut this = Self::new(Directory::of_process(pid), server.layout.map(|layout| layout.user));
+        let mut this = Self::new(Directory::of(server), server.layout.map(|layout| layout.user));
         if this.fields.class_kind == ABSENT {
             let major = server.cluster.version.major;
             this.note =
@@ -116,7 +116,7 @@ impl Catalog {
 
     /// Of a server whose relations nobody asks for.
     pub fn unread(server: &Server) -> Self {
-        Self::new(Directory::of_process(server.cluster.postmaster_pid), None)
+        Self::new(Directory::of(server), None)
     }
 
     fn new(directory: Directory, fields: Option<UserFields>) -> Self {
@@ -148,7 +148,7 @@ impl Catalog {
             return;
         }
         self.tries += 1;
-        self.directory = Directory::of_process(pid);
+        self.directory = Directory::of(server);
         let page = self.directory.global().page_size(PG_DATABASE);
         self.pool = Pool::open(server, page);
     }

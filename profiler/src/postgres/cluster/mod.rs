@@ -11,17 +11,23 @@ use std::{
     fmt,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Serialize;
 
-use super::binary::{read_regular, version_text};
+use super::{
+    binary::{read_regular, version_text},
+    patience::{Domain, Patience},
+};
 pub use choose::{ChooseError, choose};
 use proc::Stat;
 pub use proc::namespace_pid;
 
 /// File names of a server's executable.
 const BINARY_NAMES: [&str; 3] = ["postgres", "postmaster", "edb-postgres"];
+/// How long a server's files are waited for: a busy disk may take some seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest text file read from a data directory, in bytes.
 const LARGEST_TEXT: u64 = 64 << 10;
 /// Largest executable read for its version, in bytes.
@@ -126,7 +132,9 @@ pub fn discover() -> Discovery {
         if servers.get(&stat.parent).is_some_and(|&(parent_id, _)| parent_id == id) || stat.is_dead() {
             continue;
         }
-        match examine(pid, id, stat) {
+        let examined = Patience::until(PATIENCE).within(Domain::Data, move || examine(pid, id, stat));
+        let silent = || Err("its data directory or its executable lies on a file system that does not answer".into());
+        match examined.unwrap_or_else(silent) {
             Ok(cluster) => found.clusters.push(cluster),
             Err(reason) => found.skipped.push(format!("process {pid}: {reason}")),
         }

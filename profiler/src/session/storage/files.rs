@@ -20,6 +20,8 @@ use crate::{
     aggregate::path_of,
     postgres::{
         backend::Role,
+        catalog::DEFAULT_TABLESPACE,
+        patience::Domain,
         relation::{self, RelationFile},
         server::Server,
     },
@@ -37,9 +39,6 @@ const IDLE_SWEEPS: u32 = 6;
 
 /// Relations whose size is looked up.
 const SIZED: usize = 200;
-
-/// `pg_default` (src/include/catalog/pg_tablespace.dat).
-const DEFAULT_TABLESPACE: u32 = 1663;
 
 /// Values of `MyBackendType` are below this in every version (src/include/miscadmin.h).
 const BACKEND_TYPES: u32 = 32;
@@ -80,7 +79,7 @@ impl Files {
         let data_directory = server.cluster.data_directory.clone();
         let directory = PathBuf::from(format!("/proc/{}/root", server.cluster.postmaster_pid))
             .join(data_directory.strip_prefix("/").unwrap_or(&data_directory));
-        let tablespaces = Tablespaces::of(&directory);
+        let tablespaces = Tablespaces::of(&directory, server.patience.clone());
         Ok(Self {
             map,
             data_directory,
@@ -186,7 +185,9 @@ impl Files {
         let files = &mut report.storage.files;
         *files = model(std::mem::take(&mut self.rows), &mut folded);
         for relation in files.relations.iter_mut().take(SIZED) {
-            relation.size_bytes = size(&self.directory, relation);
+            let (directory, of) = (self.directory.clone(), relation.clone());
+            let domain = Domain::of(relation.tablespace.unwrap_or(0));
+            relation.size_bytes = server.patience.within(domain, move || size(&directory, &of)).flatten();
         }
         files.io_uring = uses_io_uring(server.cluster.postmaster_pid);
         if files.io_uring {

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::postgres::patience::{Domain, Patience};
+
 pub struct Tablespaces {
     /// `pg_tblspc`, as this process reaches it.
     links: PathBuf,
     /// OID and directory, by its components.
     known: Vec<(u32, Vec<String>)>,
+    patience: Patience,
 }
 
 impl Tablespaces {
-    pub fn of(directory: &Path) -> Self {
-        Self { links: directory.join("pg_tblspc"), known: Vec::new() }
+    pub fn of(directory: &Path, patience: Patience) -> Self {
+        Self { links: directory.join("pg_tblspc"), known: Vec::new(), patience }
     }
 
     /// OID of the tablespace whose directory ends like this; `above` is as much of it as is known, which is nothing for
@@ -25,18 +28,24 @@ impl Tablespaces {
     }
 
     fn look(&mut self) {
-        self.known.clear();
-        for link in std::fs::read_dir(&self.links).into_iter().flatten().flatten() {
-            let oid = link.file_name().to_str().and_then(|name| name.parse().ok());
-            if let (Some(oid), Ok(to)) = (oid, std::fs::read_link(link.path())) {
-                let parts = to.components().filter_map(|part| match part {
-                    std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-                    _ => None,
-                });
-                self.known.push((oid, parts.collect()));
-            }
-        }
+        let links = self.links.clone();
+        self.known = self.patience.within(Domain::Data, move || targets(&links)).unwrap_or_default();
     }
+}
+
+/// OIDs, and where their links lead, by its components.
+fn targets(links: &Path) -> Vec<(u32, Vec<String>)> {
+    let links = std::fs::read_dir(links).into_iter().flatten().flatten();
+    let target = |link: std::fs::DirEntry| {
+        let oid = link.file_name().to_str()?.parse().ok()?;
+        let to = std::fs::read_link(link.path()).ok()?;
+        let parts = to.components().filter_map(|part| match part {
+            std::path::Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+            _ => None,
+        });
+        Some((oid, parts.collect()))
+    };
+    links.filter_map(target).collect()
 }
 
 /// The only one that fits.
@@ -57,7 +66,7 @@ mod tests {
         let link =
             |oid: &str, to: &str| std::os::unix::fs::symlink(to, dir.path().join("pg_tblspc").join(oid)).unwrap();
         link("16400", "/mnt/fast/pg");
-        let mut tablespaces = Tablespaces::of(dir.path());
+        let mut tablespaces = Tablespaces::of(dir.path(), Patience::default());
         assert_eq!(tablespaces.find("mnt/fast/pg/"), Some(16_400));
         assert_eq!(tablespaces.find("fast/pg"), Some(16_400));
         assert_eq!(tablespaces.find(""), Some(16_400), "the root of a file system");

@@ -17,6 +17,7 @@ use crate::{
         backend::Role,
         cluster,
         memory::ProcessMemory,
+        patience::Domain,
         server::Server,
         wal_usage::{Reader, WalUsage},
     },
@@ -272,7 +273,9 @@ fn archiver(report: &Report, server: &Server) -> Option<model::Archiver> {
         });
     let (waits, wait_ns) = parts.fold((0, 0), |(count, ns), part| (count + part.count, ns + part.ns));
     let status = format!("/proc/{}/cwd/pg_wal/archive_status", server.cluster.postmaster_pid);
-    let files = std::fs::read_dir(status).into_iter().flatten().flatten();
-    let ready = files.filter(|file| file.file_name().to_string_lossy().ends_with(".ready")).count() as u64;
-    Some(model::Archiver { waits, wait_ns, ready })
+    let ready = server.patience.within(Domain::Data, move || {
+        let files = std::fs::read_dir(status).into_iter().flatten().flatten();
+        files.filter(|file| file.file_name().to_string_lossy().ends_with(".ready")).count() as u64
+    });
+    Some(model::Archiver { waits, wait_ns, ready: ready.unwrap_or(0) })
 }

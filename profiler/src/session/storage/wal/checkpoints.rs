@@ -66,7 +66,7 @@ impl Checkpoints {
     pub fn open(server: &Server, clock: &Clock) -> Self {
         let mut before = Before::default();
         if let Some(layout) = server.layout
-            && let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user)
+            && let Some(control) = Control::read(server, &layout.user)
         {
             before.redo = Some(control.redo);
         }
@@ -138,7 +138,7 @@ impl Checkpoints {
         if ended.redo.is_some() || last.read.start_us != now.start_us || now.sync_end_us.is_some() {
             return;
         }
-        let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user) else { return };
+        let Some(control) = Control::read(server, &layout.user) else { return };
         // Still so after the file was read.
         let still = |read: Checkpoint| read.start_us == now.start_us && read.sync_end_us.is_none();
         let same = control.time_s.abs_diff(ended.read.start_us / 1_000_000) <= SAME_S || ended.restartpoint;
@@ -217,7 +217,7 @@ impl Checkpoints {
         }
         if seen.redo.is_none()
             && let Some(layout) = server.layout
-            && let Some(control) = Control::read(server.cluster.postmaster_pid, &layout.user)
+            && let Some(control) = Control::read(server, &layout.user)
         {
             seen.shutdown |= control.shuts_down();
             seen.restartpoint |= control.in_recovery();
