@@ -62,11 +62,22 @@ const fn reads(context: u32) -> bool {
     matches!(context & SYSCALL_MASK, 0 | 17 | 19 | 295 | 327 | NO_SYSCALL)
 }
 
-/// Whether it is in a call on a file: as above, and write, open, close, stat, fstat, lstat, lseek, pwrite64, writev, pwritev,
-/// pwritev2, ftruncate, fallocate, rename, unlink, openat, newfstatat.
+/// Whether it is in a call on a file: as above, and those that write, look up, make, change or remove one (of
+/// arch/x86/entry/syscalls/syscall_64.tbl).
 const fn is_on_a_file(context: u32) -> bool {
-    reads(context) && context & SYSCALL_MASK != NO_SYSCALL
-        || matches!(context & SYSCALL_MASK, 1..=6 | 8 | 18 | 20 | 296 | 328 | 77 | 285 | 82 | 87 | 257 | 262)
+    // write, open, close, stat, fstat, lstat, lseek, pwrite64, writev, access
+    const FIRST: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 18 | 1 << 20 | 1 << 21;
+    let number = context & SYSCALL_MASK;
+    match number {
+        0..=31 => (FIRST | 1 | 1 << 17 | 1 << 19) >> number & 1 != 0,
+        // truncate, ftruncate; rename, mkdir, rmdir, creat, link, unlink, symlink
+        76 | 77 | 82..=88 => true,
+        // getdents64, fadvise64, openat, mkdirat, newfstatat, unlinkat, renameat, linkat
+        217 | 221 | 257 | 258 | 262..=265 => true,
+        // fallocate, preadv, pwritev, renameat2, copy_file_range, preadv2, pwritev2, statx
+        285 | 295 | 296 | 316 | 326..=328 | 332 => true,
+        _ => false,
+    }
 }
 
 /// The bits of a stack of this number; none for a number that is out of range.
@@ -74,9 +85,9 @@ pub const fn with_stack(number: u32) -> u32 {
     if number < STACKS { (number + 1) << STACK_SHIFT } else { 0 }
 }
 
-/// The word without the number of the stack.
-pub const fn but_for_the_stack(context: u32) -> u32 {
-    context & ((1 << STACK_SHIFT) - 1)
+/// How it sleeps and why, without the system call and the number of the stack.
+pub const fn how(context: u32) -> u32 {
+    context & ((1 << STACK_SHIFT) - 1) & !SYSCALL_MASK
 }
 
 /// Number of the stack.

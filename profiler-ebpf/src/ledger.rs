@@ -126,13 +126,19 @@ pub fn settle(b: &mut Backend, run_delay: u64, task: impl FnOnce() -> u64) {
 /// In `Backend::last_slot`: the sleep is in the ledger of the open statement.
 const INSIDE: u32 = 0x100;
 
-/// Adds to a part; its number, counted from 1, or 0 where there was no room. Where there is none for one more kernel stack,
-/// it goes to a part that differs by its stack alone.
+/// Parts from this one on are for wait events, and for ways to sleep, of which there is no part yet.
+const SPARE: usize = PARTS / 2;
+
+/// Adds to a part; its number, counted from 1, or 0 where there was no room. Where there is little, one more system call or
+/// kernel stack goes to a part that differs by these alone.
 #[inline(always)]
 fn add(ledger: &mut Ledger, new: Part) -> u32 {
     let mut near = PARTS;
     for (i, part) in ledger.parts.iter_mut().enumerate() {
         let alike = part.wait_event_info == new.wait_event_info;
+        if part.count == 0 && i >= SPARE && near < PARTS {
+            break;
+        }
         if part.count == 0 || (alike && part.context == new.context) {
             part.wait_event_info = new.wait_event_info;
             part.context = new.context;
@@ -140,7 +146,7 @@ fn add(ledger: &mut Ledger, new: Part) -> u32 {
             part.ns += new.ns;
             return i as u32 + 1;
         }
-        if alike && context::but_for_the_stack(part.context ^ new.context) == 0 {
+        if alike && context::how(part.context ^ new.context) == 0 {
             near = i;
         }
     }

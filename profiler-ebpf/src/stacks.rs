@@ -7,12 +7,14 @@ use aya_ebpf::{
 };
 use pgstrobe_common::context::{self, STACKS as MOST};
 
-/// A stack whose place another one has is not taken.
+/// A stack has one place in it.
 #[map]
 static STACKS: StackTrace = StackTrace::with_max_entries(MOST, 0);
 
-/// The current task's kernel stack, as bits of its context; none where it has no place.
+/// The current task's kernel stack, as bits of its context. Where another one has its place, it is taken without the function
+/// called last, which is the scheduler's, and so has another; none where that is taken too.
 #[inline(always)]
 pub fn current(ctx: &BtfTracePointContext) -> u32 {
-    ctx.get_stackid(&STACKS, 0).map_or(0, |number| context::with_stack(number as u32))
+    let number = ctx.get_stackid(&STACKS, 0).or_else(|_| ctx.get_stackid(&STACKS, 1));
+    number.map_or(0, |number| context::with_stack(number as u32))
 }

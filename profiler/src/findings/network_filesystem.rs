@@ -15,7 +15,7 @@ fn find(report: &Report) -> Option<Found> {
     if !is_notable(report, cost.ns) {
         return None;
     }
-    let mut evidence = vec![in_waits(&cost, "request to it")];
+    let mut evidence = vec![in_waits(&cost, "request")];
     evidence.push(format!("meanwhile in {}", listed(&events(report, is_served), 3)));
     evidence.extend(worst_statement(report, is_served));
     Some(Found {

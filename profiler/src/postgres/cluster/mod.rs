@@ -132,9 +132,7 @@ pub fn discover() -> Discovery {
         if servers.get(&stat.parent).is_some_and(|&(parent_id, _)| parent_id == id) || stat.is_dead() {
             continue;
         }
-        let examined = Patience::until(PATIENCE).within(Domain::Data, move || examine(pid, id, stat));
-        let silent = || Err("its data directory or its executable lies on a file system that does not answer".into());
-        match examined.unwrap_or_else(silent) {
+        match examine(pid, id, stat) {
             Ok(cluster) => found.clusters.push(cluster),
             Err(reason) => found.skipped.push(format!("process {pid}: {reason}")),
         }
@@ -172,8 +170,18 @@ fn server_binary(pid: u32) -> Result<Option<FileId>, String> {
     }
 }
 
-/// Everything about one postmaster, or why it is none.
-fn examine(pid: u32, binary_id: FileId, stat: Stat) -> Result<Cluster, String> {
+/// What a postmaster's data directory says.
+struct Directory {
+    path: PathBuf,
+    id: FileId,
+    lock: LockFile,
+    namespace_pid: u32,
+    version: Version,
+    system_identifier: Option<u64>,
+}
+
+/// Reads the data directory of a postmaster, or says why it is none.
+fn read_directory(pid: u32) -> Result<Directory, String> {
     let cwd = proc::path(pid, "cwd");
     let meta = std::fs::metadata(&cwd).map_err(|error| format!("cannot look into its data directory: {error}"))?;
     let read = |name: &str| {
@@ -186,14 +194,23 @@ fn examine(pid: u32, binary_id: FileId, stat: Stat) -> Result<Cluster, String> {
     if lock.pid != i64::from(namespace_pid) {
         return Err(format!("not a postmaster: postmaster.pid names process {}", lock.pid));
     }
-    let from_file = read("PG_VERSION")?;
-    let from_file = Version::parse(from_file.trim()).ok_or("its PG_VERSION is not a version")?;
-    let data_directory_id = file_id(&meta);
+    let version = read("PG_VERSION")?;
+    let version = Version::parse(version.trim()).ok_or("its PG_VERSION is not a version")?;
+    let id = file_id(&meta);
     // The path of the lock file is the server's own; the link may be seen from elsewhere.
-    let data_directory = Some(PathBuf::from(lock.data_directory))
-        .filter(|path| std::fs::metadata(below_root(pid, path)).is_ok_and(|meta| file_id(&meta) == data_directory_id))
+    let path = Some(PathBuf::from(&lock.data_directory))
+        .filter(|path| std::fs::metadata(below_root(pid, path)).is_ok_and(|meta| file_id(&meta) == id))
         .or_else(|| std::fs::read_link(&cwd).ok())
         .ok_or("cannot tell its data directory")?;
+    let system_identifier = system_identifier(&cwd);
+    Ok(Directory { path, id, lock, namespace_pid, version, system_identifier })
+}
+
+/// Everything about one postmaster, or why it is none.
+fn examine(pid: u32, binary_id: FileId, stat: Stat) -> Result<Cluster, String> {
+    let directory = Patience::until(PATIENCE).within(Domain::Data, move || read_directory(pid));
+    let directory = directory.ok_or("its data directory lies on a file system that does not answer")??;
+    let from_file = directory.version;
     let exe = proc::path(pid, "exe");
     let binary = std::fs::read_link(&exe).map_err(|error| format!("cannot tell its executable: {error}"))?;
     let from_binary = read_regular(&exe, LARGEST_BINARY).ok().and_then(|data| binary_version(&data));
@@ -201,13 +218,13 @@ fn examine(pid: u32, binary_id: FileId, stat: Stat) -> Result<Cluster, String> {
     let cgroup = std::fs::read_to_string(proc::path(pid, "cgroup")).ok().and_then(|text| proc::cgroup(&text));
     Ok(Cluster {
         postmaster_pid: pid,
-        namespace_pid,
+        namespace_pid: directory.namespace_pid,
         version,
-        port: lock.port,
-        socket_directory: lock.socket_directory,
-        data_directory,
-        data_directory_id,
-        system_identifier: system_identifier(&cwd),
+        port: directory.lock.port,
+        socket_directory: directory.lock.socket_directory,
+        data_directory: directory.path,
+        data_directory_id: directory.id,
+        system_identifier: directory.system_identifier,
         binary: without_deleted(&binary),
         binary_id,
         start_time_ticks: stat.start_time,
