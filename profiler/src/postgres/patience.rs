@@ -101,8 +101,8 @@ impl Patience {
         silent
             .map(|domain| {
                 format!(
-                    "{domain} did not answer within {} s: what is read there is missing, as names and sizes \
-                                     of relations; see dmesg, and what else waits for it",
+                    "{domain} did not answer within {} s: what is read there is missing, as names and sizes of relations; see \
+                     dmesg, and what else waits for it",
                     self.limit.as_secs()
                 )
             })
