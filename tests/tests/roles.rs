@@ -245,6 +245,10 @@ fn autovacuum_and_logger(build: Option<&str>) -> Result<(), String> {
     let vacuumed = "SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 't'";
     wait_until("autovacuum has come", || number(&server, vacuumed) > 0);
     let types = backend_types(&server);
+    // One forked as the profile ends would have no name yet.
+    psql(&server, "ALTER SYSTEM SET autovacuum = off");
+    psql(&server, "SELECT pg_reload_conf()");
+    wait_until("autovacuum has gone", || !backend_types(&server).values().any(|kind| kind.starts_with("autovacuum")));
     let report = profile.stop();
     assert_roles(&server, &report, &types);
     assert!(!of_role(&report, "autovacuum worker").is_empty(), "{:?}", report.roles);

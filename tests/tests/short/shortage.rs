@@ -93,9 +93,10 @@ fn a_host_without_memory() {
     note("direct reclaims", [count, host.count]);
     // The test and pgstrobe need a little memory too.
     assert!(host.count >= ENOUGH / 2 && (count / 2..=count).contains(&host.count), "{host:?}");
-    // The kernel's counter has pages of files and processes; a reclaim may free objects of the kernel too.
+    // The kernel's counter has pages of files and processes; a reclaim may free objects of the kernel too. One of another
+    // process's may free as much as all of these.
     let freed = host.freed_bytes / 4096;
-    assert!((pages / 2..=pages + slab_pages).contains(&freed), "{freed} pages, and {slab_pages} of slab: {host:?}");
+    assert!(freed > 0 && freed <= pages + slab_pages, "{freed} pages, and {slab_pages} of slab: {host:?}");
     assert!(host.cpu_ns <= host.total_ns && host.max_ns <= host.total_ns, "{host:?}");
     assert_ledgers_sum(&report);
 }
