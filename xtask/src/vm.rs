@@ -33,7 +33,7 @@ use kernels::Kernel;
 use outcome::Outcome;
 
 /// Far beyond what a run takes, also on a busy machine.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Args)]
 pub struct VmArgs {
