@@ -1,6 +1,6 @@
 //! The processes of a server, as the server itself counts and calls them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xtask::cluster::Cluster;
 
@@ -39,4 +39,19 @@ pub fn backend_types(cluster: &Cluster) -> BTreeMap<u32, String> {
         Some((*pids.get(&own.parse().expect("a pid"))?, kind.to_string()))
     };
     rows.lines().filter_map(row).collect()
+}
+
+/// The numbers that no new process can have now: those of threads, process groups and sessions.
+pub fn pids_taken() -> BTreeSet<u32> {
+    let mut taken = BTreeSet::new();
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    for process in processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit()) {
+        let threads = std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten();
+        taken.extend(threads.filter_map(|thread| thread.file_name().to_str()?.parse::<u32>().ok()));
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // proc(5): after the name in brackets come the state, the parent, the process group and the session.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        taken.extend(fields.skip(2).take(2).filter_map(|field| field.parse::<u32>().ok()));
+    }
+    taken
 }

@@ -22,15 +22,19 @@ fn intervals_add_up() {
 /// Two backends whose pids differ by the number of slots.
 #[test]
 fn a_slot_that_is_taken() {
-    // Low enough for another one a round of slots above it.
-    const LOW: u32 = 5_000;
+    // Those of the first backends, and of processes that begin meanwhile.
+    const ROOM: u32 = 100;
     let limit: u32 = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("pid_max").trim().parse().expect("pid");
-    if limit < LOW + BACKEND_SLOTS + 1_000 {
-        skip!("pids end at {limit}: no two of them share a slot");
-    }
     let cluster = quiet_cluster();
     let profile = Profile::start(&cluster, &[]);
-    std::fs::write("/proc/sys/kernel/ns_last_pid", LOW.to_string()).expect("ns_last_pid");
+    let taken = pids_taken();
+    let is_free = |low: &u32| taken.range(low..&(low + ROOM)).next().is_none();
+    let is_free_twice = |low: &u32| is_free(low) && is_free(&(low + BACKEND_SLOTS));
+    let Some(low) = (1_000..limit.saturating_sub(BACKEND_SLOTS + ROOM)).step_by(ROOM as usize).find(is_free_twice)
+    else {
+        skip!("pids end at {limit}: no two free ones share a slot");
+    };
+    std::fs::write("/proc/sys/kernel/ns_last_pid", low.to_string()).expect("ns_last_pid");
     let mut first = cluster.client("psql");
     first.args(["-X", "-c", "SELECT 'the first', pg_sleep(6)"]).stdout(std::process::Stdio::null());
     let mut first = first.spawn().expect("psql");
