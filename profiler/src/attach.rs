@@ -326,6 +326,18 @@ pub fn unload(program: &mut Program) {
     };
 }
 
+/// Detaches the programs of tracepoints. After each the kernel waits until no task can be in it, up to a tenth of a second:
+/// for those of one caller one after the other, for those of several at once. What finds no thread is left to the drop.
+pub fn detach(ebpf: &mut Ebpf) {
+    let programs = ebpf.programs_mut().map(|(_, program)| program);
+    let programs = programs.filter(|program| matches!(program, Program::TracePoint(_)));
+    std::thread::scope(|scope| {
+        for program in programs {
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || unload(program));
+        }
+    });
+}
+
 /// The verifier's log is for `RUST_LOG=debug`; people get its verdict.
 fn brief(error: aya::programs::ProgramError) -> anyhow::Error {
     use aya::programs::ProgramError;

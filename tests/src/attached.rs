@@ -2,10 +2,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use xtask::children::Owned;
+use xtask::tracepoints::{self, Kept};
+
+use crate::profile::binary;
+
+/// Kept until this process ends; without, tests take longer, and no more.
+static KEPT: LazyLock<Option<Kept>> = LazyLock::new(|| tracepoints::keep(&binary()).ok());
 
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -19,6 +25,7 @@ pub(crate) struct Running {
 impl Running {
     /// Returns once every hook is attached. `picture` is what to show if that fails, after what pgstrobe said.
     pub(crate) fn start(command: &mut Command, picture: impl Fn() -> String) -> Self {
+        LazyLock::force(&KEPT);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = Owned::spawn(command, libc::SIGKILL).expect("pgstrobe starts");

@@ -8,3 +8,4 @@ pub mod loop_disk;
 pub mod packages;
 pub mod root;
 pub mod servers;
+pub mod tracepoints;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::children::is_root;
 use xtask::cluster::{TEMPLATES, real_temp_dir};
+use xtask::tracepoints;
 
 use crate::demo::{build_release, cargo, target_dir};
 use crate::toolchain::{self, For};
@@ -107,6 +108,7 @@ fn live(args: &TestArgs) -> Result<Outcome> {
         return Ok(Outcome::Skipped("loading eBPF programs needs root".into()));
     }
     let binary = build_release()?;
+    let _kept = tracepoints::keep(&binary).inspect_err(|error| eprintln!("tracepoints are not kept: {error:#}"));
     let skips = target_dir().join("skipped-tests");
     let _ = std::fs::remove_file(&skips);
     let mut command = cargo();
@@ -141,21 +143,27 @@ fn support(args: &TestArgs) -> Result<Outcome> {
     }
 }
 
-/// Runs cargo's tests with the output let through, and adds up what the harness says.
+/// Runs cargo's tests with the output let through, the time since the line before behind that of each test, and adds up what
+/// the harness says.
 fn tests(command: &mut Command, skips: Option<&Path>) -> Result<Outcome> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let (mut passed, mut failed) = (0, 0);
     let mut failures = BTreeSet::new();
     let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+    let mut before = Instant::now();
     for line in stdout.lines() {
         let line = line?;
+        let took = std::mem::replace(&mut before, Instant::now()).elapsed().as_secs_f32();
         if let Some(rest) = line.strip_prefix("test result: ") {
             passed += number_before(rest, " passed");
             failed += number_before(rest, " failed");
         } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             failures.insert(name.to_string());
         }
-        println!("{line}");
+        match line.starts_with("test ") && line.contains(" ... ") {
+            true => println!("{line} ({took:.1} s)"),
+            false => println!("{line}"),
+        }
         std::io::stdout().flush()?;
     }
     let ok = child.wait()?.success();

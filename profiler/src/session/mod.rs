@@ -31,7 +31,7 @@ pub use start::check_privilege;
 
 use crate::{
     aggregate::Aggregate,
-    attach::{Attached, Links},
+    attach::{self, Attached, Links},
     cause::Stacks,
     config::Config,
     cost::{self, ProgramCost, Timing},
@@ -90,6 +90,12 @@ pub struct Session {
     hits_before: [u64; HIT_KINDS as usize],
     lost_before: [u64; LOST_REASONS as usize],
     skipped_before: u64,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        attach::detach(&mut self.ebpf);
+    }
 }
 
 impl Session {
