@@ -85,10 +85,8 @@ pub const fn with_stack(number: u32) -> u32 {
     if number < STACKS { (number + 1) << STACK_SHIFT } else { 0 }
 }
 
-/// How it sleeps and why, without the system call and the number of the stack.
-pub const fn how(context: u32) -> u32 {
-    context & ((1 << STACK_SHIFT) - 1) & !SYSCALL_MASK
-}
+/// The bits that say how it sleeps and why: all but the system call and the number of the stack.
+pub const HOW: u32 = ((1 << STACK_SHIFT) - 1) & !SYSCALL_MASK;
 
 /// Number of the stack.
 pub const fn stack_of(context: u32) -> Option<u32> {

@@ -22,6 +22,14 @@ pub struct Part {
     pub ns: u64,
 }
 
+impl Part {
+    /// What a part is found by: its wait event, and its context in the upper half.
+    #[inline(always)]
+    pub const fn key(&self) -> u64 {
+        self.wait_event_info as u64 | (self.context as u64) << 32
+    }
+}
+
 /// The account of one stretch of a backend's life. All times are nanoseconds, and each is measured by itself: what they
 /// do not sum to is unattributed.
 #[repr(C)]

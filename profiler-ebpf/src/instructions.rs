@@ -54,6 +54,20 @@ pub fn below<const END: i32>(value: u32) -> usize {
     value as usize
 }
 
+/// The same value, which the verifier no longer knows, so that it does not look at what follows once more for each: `any` is
+/// one that it does not know, as what was read from a map.
+#[inline(always)]
+pub fn forgotten(value: usize, any: u64) -> usize {
+    let mut value = value as u64;
+    // SAFETY: registers only.
+    unsafe {
+        core::arch::asm!(
+            "{value} ^= {any}", "{value} ^= {any}", value = inout(reg) value, any = in(reg) any, options(nomem, nostack)
+        )
+    };
+    value as usize
+}
+
 /// The first or the second argument of a `tp_btf` program. Up to 5.10 the verifier refuses a context with an offset that was
 /// added before the load, which is what the compiler makes of a choice between two loads.
 #[inline(always)]

@@ -15,6 +15,7 @@ use pgstrobe_common::{
 
 use crate::{
     globals::now,
+    instructions::forgotten,
     kernel::{self, Current, Task},
     pause, postgres, targets,
 };
@@ -129,31 +130,37 @@ const INSIDE: u32 = 0x100;
 /// Parts from this one on are for wait events, and for ways to sleep, of which there is no part yet.
 const SPARE: usize = PARTS / 2;
 
+/// The part of [`Part::key`] in which near parts are alike.
+const NEAR: u64 = u32::MAX as u64 | (context::HOW as u64) << 32;
+
 /// Adds to a part; its number, counted from 1, or 0 where there was no room. Where there is little, one more system call or
 /// kernel stack goes to a part that differs by these alone.
 #[inline(always)]
 fn add(ledger: &mut Ledger, new: Part) -> u32 {
-    let mut near = PARTS;
-    for (i, part) in ledger.parts.iter_mut().enumerate() {
-        let alike = part.wait_event_info == new.wait_event_info;
-        if part.count == 0 && i >= SPARE && near < PARTS {
+    // The verifier forgets which part it is, and so looks at what follows once, not for each.
+    let any = ledger.cpu_ns;
+    let (mut at, mut near) = (forgotten(PARTS, any), forgotten(PARTS, any));
+    for (i, part) in ledger.parts.iter().enumerate() {
+        let differs = part.key() ^ new.key();
+        if differs == 0 || part.count == 0 {
+            at = forgotten(i, any);
             break;
         }
-        if part.count == 0 || (alike && part.context == new.context) {
-            part.wait_event_info = new.wait_event_info;
-            part.context = new.context;
-            part.count += new.count;
-            part.ns += new.ns;
-            return i as u32 + 1;
-        }
-        if alike && context::how(part.context ^ new.context) == 0 {
-            near = i;
+        if differs & NEAR == 0 {
+            near = forgotten(i, any);
         }
     }
-    if let Some(part) = ledger.parts.get_mut(near) {
+    if near < PARTS && ledger.parts.get(at).is_none_or(|part| part.count == 0 && at >= SPARE) {
+        at = near;
+    }
+    if let Some(part) = ledger.parts.get_mut(at) {
+        if part.count == 0 {
+            part.wait_event_info = new.wait_event_info;
+            part.context = new.context;
+        }
         part.count += new.count;
         part.ns += new.ns;
-        return near as u32 + 1;
+        return at as u32 + 1;
     }
     ledger.other_ns += new.ns;
     ledger.other_count += new.count;
@@ -247,7 +254,10 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64, stack: imp
     let memory = !task.without_memory();
     if b.flags & BACKEND_STARTING != 0 && memory {
         // Background roles never leave this state; their type is needed when they end unseen.
-        b.backend_type = postgres::backend_type();
+        let backend_type = postgres::backend_type();
+        if backend_type != u32::MAX {
+            b.backend_type = backend_type;
+        }
     }
     b.flags = (b.flags | BACKEND_OFF) & !(BACKEND_SLEPT | BACKEND_THROTTLED);
     if preempted {
