@@ -21,7 +21,7 @@ pub fn ready(task: Current, b: &mut Backend) {
     ledger::settle_current(b, task);
     // Not when it sent its last message: the CPU may have been taken from it since, and that is in its account.
     let until = now();
-    ledger::account(b, until);
+    ledger::close(b, until);
     let startup_ns = until - b.since_ns;
     b.since_ns = until;
     let entry = RING.reserve::<Ready>(0);

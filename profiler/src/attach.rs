@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::PerCpuArray,
     programs::{
         BtfTracePoint, FExit, PerfEvent, Program, TracePoint, UProbe,
         perf_event::{PerfEventConfig, PerfEventLink, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -25,6 +24,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
+    counters::counter,
     kernel::btf::Btf,
     probes::{Hook, Point, Probe, Way},
 };
@@ -128,15 +128,12 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
 fn prove(ebpf: &Ebpf, probe: &Probe, sites: &Sites<'_>) -> Result<()> {
     const TIMES: u64 = 32;
     let Some(exercise) = probe.exercise.filter(|_| !sites.empty) else { return Ok(()) };
-    let hits = |kind: u32| -> u64 {
-        let map = ebpf.map("HITS").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-        map.and_then(|map| map.get(&kind, 0).ok()).map_or(0, |values| values.iter().sum())
-    };
-    let before: Vec<u64> = probe.hit_kinds.iter().map(|kind| hits(*kind)).collect();
+    let hits = |kind: &u32| counter(ebpf, "HITS", *kind);
+    let before: Vec<u64> = probe.hit_kinds.iter().map(hits).collect();
     for _ in 0..TIMES {
         exercise().context("the exercise that proves the hooks")?;
     }
-    let seen = probe.hit_kinds.iter().zip(before).map(|(kind, before)| hits(*kind) - before);
+    let seen = probe.hit_kinds.iter().zip(before).map(|(kind, before)| hits(kind) - before);
     // A few may be left out by the kernel, and other processes only add to them.
     if seen.clone().all(|seen| seen >= TIMES / 2) {
         return Ok(());

@@ -9,6 +9,7 @@ pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod cost;
+pub mod counters;
 pub mod doctor;
 pub mod findings;
 pub mod hist;

@@ -54,8 +54,8 @@ fn write(build: Build, mut entry: Value) {
     let kind = match build.kind {
         Kind::Unstripped => "unstripped",
         Kind::Usdt => "stripped, USDT",
-        // The table is of what everybody can have.
-        Kind::Own => return,
+        // The table is of what others ship.
+        Kind::Made | Kind::Own => return,
     };
     entry["name"] = build.name.into();
     entry["major"] = build.major.into();

@@ -16,8 +16,13 @@ const HEAVY: &str = "SELECT count(*) FROM generate_series(1, 20000);\n";
 
 every_build!(check);
 
-/// A server of somebody's own. One whose compiler left the four functions of messages alone, as none of the others did, is
-/// made of PostgreSQL's source with `./configure CFLAGS="-O1 -fno-inline-functions-called-once"`.
+/// The one that enters the functions of messages.
+#[test]
+fn made_15() {
+    check(Build::named("made-15").expect("a build"));
+}
+
+/// A server of somebody's own: a fork, one made with other options.
 #[test]
 fn own() {
     match Build::own() {
@@ -70,11 +75,10 @@ const BY_ACTIVITY: Way =
     Way { name: "activity", args: &["--boundary", "uprobe"], hooks: &["uprobe/pgstat_report_activity"] };
 const BY_ACTIVITY_ALONE: Way = Way { args: &["--boundary", "uprobe", "--only-way", "activity"], ..BY_ACTIVITY };
 
-/// Functions with one caller are inlined by an optimising compiler: then their names are not in the best of symbol
-/// tables.
 fn ways(build: Build, cluster: &Cluster) -> Vec<Way> {
     match build.kind {
         Kind::Usdt => vec![SOCKET, BY_USDT, BY_ACTIVITY_ALONE],
+        Kind::Made => vec![SOCKET, BY_FUNCTIONS, BY_ACTIVITY_ALONE],
         _ if names_functions(cluster.pid(), &FUNCTIONS) => vec![SOCKET, BY_FUNCTIONS, BY_ACTIVITY_ALONE],
         Kind::Own if has_static_probes(cluster.pid()) => vec![SOCKET, BY_USDT, BY_ACTIVITY_ALONE],
         Kind::Unstripped | Kind::Own => vec![SOCKET, BY_ACTIVITY],

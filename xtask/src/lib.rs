@@ -8,4 +8,5 @@ pub mod loop_disk;
 pub mod packages;
 pub mod root;
 pub mod servers;
+pub mod source_build;
 pub mod tracepoints;

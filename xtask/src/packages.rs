@@ -24,6 +24,10 @@ pub enum Source {
     Deb {
         suite: &'static str,
     },
+    /// What the source package of a Debian suite has of its makers.
+    DebSource {
+        suite: &'static str,
+    },
     Npm,
     /// A Python wheel for x86-64.
     Wheel,
@@ -98,6 +102,7 @@ fn download(pin: &Pin) -> Result<Package> {
     let mut version = pin.version.to_string();
     match pin.source {
         Source::Deb { suite } => version = apt_download(pin, suite, &files)?,
+        Source::DebSource { suite } => version = apt_source(pin, suite, &files)?,
         Source::Npm => {
             let spec = format!("{}@{}", pin.name, pin.version);
             run(Command::new("npm").args(["pack", "--silent", &spec]).current_dir(&files))?;
@@ -119,7 +124,9 @@ fn download(pin: &Pin) -> Result<Package> {
     fs::create_dir_all(&unpacked)?;
     match pin.source {
         Source::Deb { .. } => run(Command::new("dpkg").arg("-x").arg(&file).arg(&unpacked))?,
-        Source::Npm => run(Command::new("tar").arg("xzf").arg(&file).arg("-C").arg(&unpacked))?,
+        Source::Npm | Source::DebSource { .. } => {
+            run(Command::new("tar").arg("xf").arg(&file).arg("-C").arg(&unpacked))?
+        }
         _ => run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked))?,
     };
     let dir = dir_of(&version);
@@ -149,6 +156,30 @@ fn apt_download(pin: &Pin, suite: &str, into: &Path) -> Result<String> {
     Ok(version)
 }
 
+/// The same of a source package.
+fn apt_source(pin: &Pin, suite: &str, into: &Path) -> Result<String> {
+    let apt = Apt::of_sources(suite)?;
+    let get = |what: &str| {
+        let mut command = apt.command("apt-get");
+        command.args(["--quiet=2", "source", "--download-only", "--tar-only", what]).current_dir(into);
+        command
+    };
+    if get(&format!("{}={}", pin.name, pin.version)).status()?.success() {
+        return Ok(pin.version.into());
+    }
+    run(&mut get(pin.name)).with_context(|| format!("neither {} nor any other version is in {suite}", pin.version))?;
+    // postgresql-15_15.18.orig.tar.bz2
+    let file = only_file(into)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let version = name.split_once('_').and_then(|(_, rest)| rest.split_once(".orig")).map(|(version, _)| version);
+    let version = version.with_context(|| format!("{name} names no version"))?.to_string();
+    eprintln!(
+        "the source of {} {} is no longer in {suite}: taking {version}, whose checksum is not pinned",
+        pin.name, pin.version
+    );
+    Ok(version)
+}
+
 /// The packages that a suite's package depends on.
 pub fn dependencies(suite: &str, package: &str) -> Result<Vec<String>> {
     let text = run(Apt::of(suite)?.command("apt-cache").args(["depends", "--important", package]))?;
@@ -163,13 +194,23 @@ struct Apt {
 
 impl Apt {
     fn of(suite: &str) -> Result<Self> {
+        Self::with("deb", suite, suite)
+    }
+
+    /// Of source packages.
+    fn of_sources(suite: &str) -> Result<Self> {
+        Self::with("deb-src", suite, &format!("{suite}-sources"))
+    }
+
+    /// `kind` as in sources.list(5), `name` of the directory of the state.
+    fn with(kind: &str, suite: &str, name: &str) -> Result<Self> {
         ensure!(Path::new(KEYRING).exists(), "{KEYRING} is missing: install the package debian-archive-keyring");
-        let root = target_dir().join("apt").join(suite);
+        let root = target_dir().join("apt").join(name);
         for dir in ["etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(root.join(dir))?;
         }
         fs::write(root.join("status"), "")?;
-        let line = format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror()?);
+        let line = format!("{kind} [signed-by={KEYRING}] {} {suite} main\n", mirror()?);
         fs::write(root.join("etc/sources.list"), line)?;
         let apt = Self { root };
         run(apt.command("apt-get").args(["update", "--quiet"]))?;
@@ -232,7 +273,7 @@ fn check_sha256(file: &Path, expected: &str) -> Result<()> {
     Ok(())
 }
 
-fn only_file(dir: &Path) -> Result<PathBuf> {
+pub(crate) fn only_file(dir: &Path) -> Result<PathBuf> {
     let mut files = fs::read_dir(dir)?.collect::<std::io::Result<Vec<_>>>()?;
     ensure!(files.len() == 1, "{}: {} files where one was expected", dir.display(), files.len());
     Ok(files.remove(0).path())

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::{
     cluster::ClusterOptions,
     packages::{self, Pin, pins},
+    source_build,
 };
 
 /// One build of one version.
@@ -32,6 +33,8 @@ pub enum Kind {
     Unstripped,
     /// With exported names only, and static probes.
     Usdt,
+    /// Not optimised: the functions of messages are entered.
+    Made,
     /// One that [`OWN_BUILD`] names, of any kind: a fork, a build with other options.
     Own,
 }
@@ -71,9 +74,12 @@ pub const BUILDS: [Build; 10] = [
     debian("debian-18", 18, pins::DEBIAN_18),
 ];
 
+/// Nobody ships it: it is none of [`BUILDS`].
+pub const MADE: Build = Build { name: "made-15", major: 15, kind: Kind::Made, pin: Some(pins::SOURCE_15) };
+
 impl Build {
     pub fn named(name: &str) -> Option<Self> {
-        BUILDS.into_iter().find(|build| build.name == name)
+        BUILDS.into_iter().chain([MADE]).find(|build| build.name == name)
     }
 
     /// The one that [`OWN_BUILD`] names, if it does.
@@ -99,6 +105,10 @@ impl Build {
                 let native = package.dir.join("package/native");
                 restore_links(&native)?;
                 Ok(Server { bin_dir: native.join("bin"), version: package.version, root: None })
+            }
+            Kind::Made => {
+                let package = source_build::server(pin)?;
+                Ok(Server { bin_dir: package.dir.join("bin"), version: package.version, root: None })
             }
             Kind::Usdt => {
                 // Also the version that this machine may have installed: traps are in a file, and this one is nobody

@@ -140,7 +140,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             statement::finish(b, end, 0, STATEMENT_TERMINATED | cut);
         }
     }
-    ledger::account(b, now);
+    ledger::close(b, now);
     emit::flush(b);
     if b.flags & BACKEND_IO != 0 {
         emit::io(b, now, 0, IO_OF_PROCESS);

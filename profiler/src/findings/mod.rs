@@ -36,6 +36,7 @@ mod major_fault;
 mod mmap_lock;
 mod network_filesystem;
 mod noisy_neighbour;
+mod one_cause;
 mod parallel_workers;
 mod read_before_write;
 mod reclaim;

@@ -1,26 +1,15 @@
 //! How far a report can be trusted, and what it cost: losses, hits of every probe, run time.
 
-use aya::{Ebpf, maps::PerCpuArray};
 use pgstrobe_common::state::{HIT_KINDS, LOST_NAMES, LOST_REASONS};
 
 use super::Session;
 use crate::{
     attach,
     cost::{self, ProgramCost},
+    counters::counter,
     probes::{Hook, Point},
     report::model::{self, Report},
 };
-
-/// One of the per-CPU counters of the kernel side, by the number of the CPU.
-pub(super) fn per_cpu(ebpf: &Ebpf, map: &str, index: u32) -> Vec<u64> {
-    let map = ebpf.map(map).and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-    map.and_then(|map| map.get(&index, 0).ok()).map_or_else(Vec::new, |values| values.to_vec())
-}
-
-/// The same over all CPUs.
-pub(super) fn counter(ebpf: &Ebpf, map: &str, index: u32) -> u64 {
-    per_cpu(ebpf, map, index).iter().sum()
-}
 
 impl Session {
     fn is_loaded(&self, hook: &Hook) -> bool {

@@ -132,7 +132,7 @@ impl Session {
         }
     }
 
-    /// The report of the interval that ends now. Detaching takes the kernel up to a second, so it is left to the drop of
+    /// The report of the interval that ends now. Detaching takes the kernel a second, so it is left to the drop of
     /// the session, after the last report.
     pub fn report(&mut self, last: bool) -> Report {
         if self.timing.is_some() && (last || !self.config.bpf_stats) {

@@ -16,15 +16,14 @@ use pgstrobe_common::{
     state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
 };
 
-use super::{
-    Refused, Session, backends::Backends, coverage, memory, names, restart, storage, timers::Timers, trace, waits,
-};
+use super::{Refused, Session, backends::Backends, memory, names, restart, storage, timers::Timers, trace, waits};
 use crate::{
     aggregate::Aggregate,
     attach::{self, Attached, Site, Sites},
     cause::Stacks,
     config::{Boundary, Config},
     cost::{self, Timing},
+    counters::counter,
     kernel::{
         btf::{Btf, VMLINUX},
         cgroup,
@@ -158,7 +157,7 @@ impl Session {
         let memory = memory::Memory::open(server.cluster.postmaster_pid);
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
-        let hits_before = std::array::from_fn(|kind| coverage::counter(&ebpf, "HITS", kind as u32));
+        let hits_before = std::array::from_fn(|kind| counter(&ebpf, "HITS", kind as u32));
         let now = Instant::now();
         let mut this = Self {
             timers: Timers::new(&ebpf),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use aya::{Ebpf, programs::PerfEvent};
 use pgstrobe_common::state::HIT_SAMPLE;
 
-use super::{Session, coverage};
-use crate::{attach, probes::Point};
+use super::Session;
+use crate::{attach, counters::per_cpu, probes::Point};
 
 /// How often they are looked after; each ticks dozens of times meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
@@ -60,5 +60,5 @@ impl Session {
 }
 
 fn ticks(ebpf: &Ebpf) -> Vec<u64> {
-    coverage::per_cpu(ebpf, "HITS", HIT_SAMPLE)
+    per_cpu(ebpf, "HITS", HIT_SAMPLE)
 }

