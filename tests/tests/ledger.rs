@@ -21,7 +21,7 @@ fn parts_sum_to_the_wall() {
     let ledgers = report
         .backends
         .iter()
-        .flat_map(|backend| [&backend.ledger, &backend.outside])
+        .flat_map(|backend| [&backend.ledger, &backend.outside, &backend.startup])
         .chain(report.queries.iter().map(|query| &query.ledger))
         .chain([&report.statements.ledger]);
     for ledger in ledgers {

@@ -89,6 +89,8 @@ fn download(pin: &Pin) -> Result<Package> {
     }
     let packages = target_dir().join("packages");
     let name = pin.name.trim_start_matches('@').replace('/', "+");
+    // A source package may have the name of a binary one.
+    let name = if matches!(pin.source, Source::DebSource { .. }) { format!("source-{name}") } else { name };
     let dir_of = |version: &str| packages.join(format!("{name}_{version}"));
     let dir = dir_of(pin.version);
     if dir.is_dir() {

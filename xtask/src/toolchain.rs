@@ -50,6 +50,7 @@ const TEST: &[Need] = &[
         optional: true,
         present: has_wait_sampling,
     },
+    Need { what: "make", packages: &["make"], optional: true, present: || in_path("make") },
     Need { what: "busybox", packages: &["busybox-static"], optional: true, present: || in_path("busybox") },
 ];
 

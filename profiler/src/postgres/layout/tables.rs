@@ -387,7 +387,7 @@ pub static V16: Layout = Layout {
     aio_uring: None,
 };
 
-/// From the server headers of 17.11 in postgresql-server-dev-17 17.11-0+deb13u1.
+/// From the server headers of 17.12 in postgresql-server-dev-17 17.12-0+deb13u1.
 pub static V17: Layout = Layout {
     major: 17,
     fields: PgFields {
