@@ -30,7 +30,7 @@ pub fn keep(pgstrobe: &Path) -> Result<Kept> {
 }
 
 /// tracefs, mounted nowhere.
-fn tracefs() -> std::io::Result<OwnedFd> {
+pub fn tracefs() -> std::io::Result<OwnedFd> {
     // include/uapi/linux/mount.h.
     const FSOPEN_CLOEXEC: i32 = 1;
     const FSMOUNT_CLOEXEC: i32 = 1;
