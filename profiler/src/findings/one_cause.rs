@@ -1,7 +1,7 @@
 //! Rules about waits of which the kernel tells the whole cause: the ledger is all the evidence there is.
 
 use super::rule::{Confidence, Found};
-use super::time::{caused, cost, events, in_waits, is_notable, listed, percent, severity_of, worst_statement};
+use super::time::{caused, events, in_waits, listed, notable, percent, severity_of, worst_statement};
 use crate::report::model::{LedgerPart, Report};
 
 /// The waits of one cause.
@@ -23,10 +23,7 @@ impl OneCause {
 
     pub fn find(&self, report: &Report) -> Option<Found> {
         let is_about = |part: &LedgerPart| self.is_about(part);
-        let cost = cost(report, is_about);
-        if !is_notable(report, cost.ns) {
-            return None;
-        }
+        let cost = notable(report, is_about)?;
         let mut evidence =
             vec![in_waits(&cost, self.wait), format!("meanwhile in {}", listed(&events(report, is_about), 3))];
         evidence.extend(worst_statement(report, is_about));
