@@ -11,6 +11,7 @@ pub mod context;
 pub mod fields;
 pub mod files;
 pub mod ledger;
+pub mod perf;
 pub mod reclaim;
 pub mod record;
 pub mod shape;

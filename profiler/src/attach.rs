@@ -19,6 +19,7 @@ use aya::{
     util::{nr_cpus, online_cpus},
 };
 use pgstrobe_common::{
+    perf::{EventAttr, FD_CLOEXEC},
     state::{Settings, TEXT_BUFFERS},
     trace::{TRACE_NONE, TRACED_NAMES},
 };
@@ -257,36 +258,18 @@ fn attach_usdt(program: &UProbe, site: &Site) -> Result<OwnedFd> {
     let format = read("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset")?;
     let shift: u32 = format.trim().trim_start_matches("config:").split('-').next().unwrap_or("32").parse()?;
     let path = std::ffi::CString::new(site.file.as_os_str().as_encoded_bytes())?;
-    /// `struct perf_event_attr` up to `config2` (include/uapi/linux/perf_event.h, PERF_ATTR_SIZE_VER1).
-    #[repr(C)]
-    #[derive(Default)]
-    struct Attr {
-        kind: u32,
-        size: u32,
-        config: u64,
-        sample_period: u64,
-        sample_type: u64,
-        read_format: u64,
-        flags: u64,
-        wakeup: u32,
-        bp_type: u32,
-        config1: u64,
-        config2: u64,
-    }
-    let attr = Attr {
+    let attr = EventAttr {
         kind,
-        size: size_of::<Attr>() as u32,
+        size: EventAttr::SIZE,
         config: site.semaphore.unwrap_or(0) << shift,
         config1: path.as_ptr() as u64,
         config2: site.offset,
-        ..Attr::default()
+        ..EventAttr::default()
     };
-    /// include/uapi/linux/perf_event.h.
-    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
     // SAFETY: the attribute and its path live through the call; the descriptor is new and ours.
     let fd = unsafe {
         let cpu = online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0);
-        let fd = libc::syscall(libc::SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+        let fd = libc::syscall(libc::SYS_perf_event_open, &attr, -1, cpu, -1, FD_CLOEXEC);
         if fd < 0 {
             return Err(io::Error::last_os_error()).context("perf_event_open");
         }

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use xtask::tracepoints;
+use xtask::tracepoints::Tracefs;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ impl TraceEvent {
 pub struct TraceEvents {
     instance: PathBuf,
     events: Vec<PathBuf>,
-    _tracefs: OwnedFd,
+    _tracefs: Tracefs,
 }
 
 impl TraceEvents {
@@ -48,8 +47,8 @@ impl TraceEvents {
     /// # Errors
     /// Where this kernel has no such event, or tracing is not allowed.
     pub fn start(events: &[&str]) -> io::Result<Self> {
-        let tracefs = tracepoints::tracefs()?;
-        let instance = PathBuf::from(format!("/proc/self/fd/{}/instances/pgstrobe-test", tracefs.as_raw_fd()));
+        let tracefs = Tracefs::open()?;
+        let instance = tracefs.path().join("instances/pgstrobe-test");
         fs::create_dir(&instance)?;
         let events = events.iter().map(|event| instance.join("events").join(event).join("enable")).collect();
         let this = Self { instance, events, _tracefs: tracefs };
