@@ -58,8 +58,9 @@ type Index = HashMap<u64, u32>;
 /// Members nested deeper than this are not searched.
 const DEPTH: u32 = 8;
 
-/// Members looked at in search of one: far more than any kernel has, and an end to types that hold themselves.
-const MOST_MEMBERS: u32 = 1 << 20;
+/// Members looked at in search of one. `task_struct` has about 300 with what is nested in it, so this is a hundred times
+/// what any kernel needs, and it ends the search in types that hold themselves.
+const MOST_MEMBERS: u32 = 1 << 15;
 
 impl Btf {
     /// Reads the running kernel's, or that of a file.

@@ -78,15 +78,17 @@ proptest! {
 mod fixed {
     use super::*;
 
-    /// A structure of nothing but anonymous members of its own type.
+    /// A structure of nothing but anonymous members of its own type: the search ends when its budget is spent.
     #[test]
     fn types_that_hold_themselves() {
         let mut types = Vec::new();
         for word in [1, kind::STRUCT << 24 | 60, 8].into_iter().chain([0u32, 1, 0].into_iter().cycle().take(180)) {
             types.extend(word.to_le_bytes());
         }
-        let began = std::time::Instant::now();
+        let btf = Btf::parse(file(&types, 0)).expect("a well-formed file");
+        let mut left = MOST_MEMBERS;
+        assert_eq!(btf.member(1, b"pid", 0, &mut left), None);
+        assert_eq!(left, 0, "members are left to look at");
         ask(file(&types, 0));
-        assert!(began.elapsed().as_secs() < 30);
     }
 }
