@@ -57,7 +57,11 @@ struct Container {
 impl Container {
     /// Runs a script in a container. Whoever runs the test is an ordinary user in there.
     fn start(script: &str) -> Result<Self, String> {
-        let layers = Layers::mount()?;
+        Self::start_in(Layers::mount()?, script)
+    }
+
+    /// The same where something was mounted into the layers already.
+    fn start_in(layers: Layers, script: &str) -> Result<Self, String> {
         let (uid, gid) = unprivileged_user().expect("a user");
         fs::write(layers.root().join("run.sh"), script).expect("the script");
         let mut unshare = Command::new("unshare");
@@ -93,6 +97,11 @@ impl Container {
 
 /// Makes a cluster, waits for `go`, sends 1,000 statements, says so, and stays until it is killed.
 fn script(bin: &Path) -> String {
+    script_with(bin, "")
+}
+
+/// The same with options of `initdb`.
+fn script_with(bin: &Path, options: &str) -> String {
     format!(
         r#"
 mkdir -p /tmp/container && cd /tmp/container || exit 1
@@ -100,7 +109,7 @@ exec > script.log 2>&1
 trap 'touch failed' EXIT
 set -ex
 export PATH={bin}:$PATH PGHOST=/tmp/container PGPORT=5432 PGUSER=postgres PGDATABASE=postgres LC_ALL=C
-initdb --auth=trust --username=postgres --no-locale --no-sync -D data
+initdb --auth=trust --username=postgres --no-locale --no-sync -D data {options}
 postgres -D data -c listen_addresses= -c unix_socket_directories=/tmp/container > server.log 2>&1 &
 until psql -X -c 'SELECT 1'; do sleep 0.1; done
 pgbench -i -q -s 1 -I dtgvp
@@ -161,6 +170,56 @@ fn every_namespace_and_a_replaced_binary() {
     // Its catalogs are read where it has them.
     let accounts = |row: &FsyncBy| row.relation.as_deref() == Some("public.pgbench_accounts");
     assert!(report.fsync.by.iter().any(accounts), "{:#?}", report.fsync.by);
+}
+
+/// What a disk holds is asked in the mounts of the server: its path to the log, which is a link, leads nowhere on the host.
+#[test]
+fn disks_are_those_the_server_sees() {
+    let bin = find_bin_dir().expect("a server");
+    let disk = match SlowDisk::mount(false) {
+        Ok(disk) => disk,
+        Err(reason) => skip!("{reason}"),
+    };
+    let layers = match Layers::mount() {
+        Ok(layers) => layers,
+        Err(reason) => skip!("no container can be made here: {reason}"),
+    };
+    const INSIDE: &str = "/pgstrobe-disk-of-the-container";
+    let inside = layers.root().join(&INSIDE[1..]);
+    fs::create_dir(&inside).expect("a directory");
+    call(Command::new("mount").arg("--bind").arg(disk.dir.join("space")).arg(&inside)).expect("a bind mount");
+    let mounted = Mounted(inside);
+    let container = match Container::start_in(layers, &script_with(&bin, &format!("--waldir={INSIDE}/wal"))) {
+        Ok(container) => container,
+        Err(reason) => skip!("no container can be made here: {reason}"),
+    };
+    container.wait_for("up");
+    disk.sync();
+    let data = Path::new("/tmp/container/data");
+    let choice = ["--data-directory", data.to_str().expect("path")];
+    let log = container.path(&data.with_file_name("server.log"));
+    let profile = Profile::of(pgstrobe(), &choice, container.layers.dir.path(), log);
+    fs::write(container.layers.root().join("tmp/container/go"), "").expect("go");
+    container.wait_for("done");
+    // Something for the flusher.
+    fs::write(disk.dir.join("more"), vec![1; 1 << 20]).expect("a file");
+    disk.sync();
+    let report = profile.stop();
+    assert!(!Path::new(INSIDE).exists(), "the host has no such path");
+    let rows = report.storage.writeback.by.iter().filter(|by| by.device == disk.number).collect::<Vec<_>>();
+    assert!(!rows.is_empty(), "{:#?}", report.storage.writeback.by);
+    assert!(rows.iter().all(|by| by.holds == ["wal"]), "{rows:#?}");
+    drop(container);
+    drop(mounted);
+}
+
+/// A mount of a test, gone with the value.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = call(Command::new("umount").arg("--lazy").arg(&self.0));
+    }
 }
 
 /// pgstrobe in a container that shares no more with the host than its processes, with the capabilities it names and no

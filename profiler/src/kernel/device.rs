@@ -81,18 +81,6 @@ pub fn name_of(number: &str) -> Option<String> {
     Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What of a cluster lies on which disk: (`data`, `wal` or `tablespace`, its disk).
-pub fn disks_of_cluster(data: &Path) -> Vec<(&'static str, String)> {
-    let mut places: Vec<(&str, PathBuf)> = vec![("data", data.to_owned()), ("wal", data.join("pg_wal"))];
-    let spaces = fs::read_dir(data.join("pg_tblspc")).into_iter().flatten().flatten();
-    places.extend(spaces.map(|space| ("tablespace", space.path())));
-    let mut out: Vec<(&str, String)> =
-        places.into_iter().filter_map(|(what, path)| Some((what, disk_of(&path)?))).collect();
-    out.sort();
-    out.dedup();
-    out
-}
-
 /// Path of a cgroup of version 2 by its inode.
 pub fn cgroup_path(inode: u64) -> Option<String> {
     let mut roots = vec![PathBuf::from(CGROUPS), Path::new(CGROUPS).join("unified")];
@@ -142,8 +130,6 @@ mod tests {
         assert!(disk_of(Path::new("/")).is_some());
         assert_eq!(disk_of(Path::new("/no/such/file")), None);
         assert_eq!(name_of("btrfs-1"), None);
-        let data = std::env::temp_dir();
-        assert_eq!(disks_of_cluster(&data)[0].0, "data");
         assert_eq!(cgroup_path(u64::MAX), None);
     }
 }

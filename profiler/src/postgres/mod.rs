@@ -13,6 +13,7 @@ pub mod layout;
 pub mod locks;
 pub mod memory;
 pub mod patience;
+pub mod places;
 pub mod relation;
 pub mod server;
 pub mod sql;

@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Domain {
     Data,
+    /// `pg_wal`, which may be a link to another disk.
+    Wal,
     /// By its OID.
     Tablespace(u32),
 }
@@ -123,6 +125,7 @@ impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Data => write!(f, "the file system of the server's data directory"),
+            Self::Wal => write!(f, "the file system of pg_wal"),
             Self::Tablespace(oid) => write!(f, "the file system of the tablespace with the OID {oid}"),
         }
     }

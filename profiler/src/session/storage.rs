@@ -38,7 +38,7 @@ impl Storage {
             block: block::Block::open(ebpf, server)?,
             files: files::Files::open(ebpf, server)?,
             wal: wal::Wal::open(ebpf, server)?,
-            writeback: writeback::Writeback::open(ebpf, btf)?,
+            writeback: writeback::Writeback::open(ebpf, btf, server)?,
         })
     }
 

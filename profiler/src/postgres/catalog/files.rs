@@ -14,6 +14,7 @@ use super::{map, page};
 use crate::postgres::{
     binary::read_regular,
     patience::{Domain, Patience},
+    places,
     server::Server,
 };
 
@@ -94,9 +95,8 @@ impl Directory {
             let link = links.join(oid.to_string());
             let target = link.clone();
             let path = match self.patience.within(Domain::Data, move || fs::read_link(target)) {
-                // The server's own path, which may mean another directory here.
-                Some(Ok(target)) if target.is_absolute() => self.root.join(target.strip_prefix("/").unwrap_or(&target)),
-                _ => link,
+                Some(target) => places::led(&self.root, link, target),
+                None => link,
             };
             let below = path.clone();
             let look = move || entries(&below).filter(|name| name.starts_with("PG_")).collect::<Vec<_>>();

@@ -273,7 +273,7 @@ fn archiver(report: &Report, server: &Server) -> Option<model::Archiver> {
         });
     let (waits, wait_ns) = parts.fold((0, 0), |(count, ns), part| (count + part.count, ns + part.ns));
     let status = format!("/proc/{}/cwd/pg_wal/archive_status", server.cluster.postmaster_pid);
-    let ready = server.patience.within(Domain::Data, move || {
+    let ready = server.patience.within(Domain::Wal, move || {
         let files = std::fs::read_dir(status).into_iter().flatten().flatten();
         files.filter(|file| file.file_name().to_string_lossy().ends_with(".ready")).count() as u64
     });

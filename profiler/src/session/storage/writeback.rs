@@ -1,7 +1,7 @@
 //! Writeback: what the flusher wrote, how much was dirty meanwhile, and the settings that decide both.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use crate::{
         device,
         vm::{self, Dirty},
     },
-    postgres::server::Server,
+    postgres::{places, server::Server},
     report::model::{self, Report, WritebackSlice},
 };
 
@@ -34,6 +34,8 @@ const BLOCK: u64 = 8192;
 pub struct Writeback {
     written: KernelMap<MapData, WritebackKey, WritebackSum>,
     reasons: Vec<String>,
+    /// What of the server lies on which disk, as far as its file systems have answered since the profile began.
+    disks: BTreeSet<(&'static str, String)>,
     /// What earlier reports hold.
     reported: HashMap<WritebackKey, WritebackSum>,
     /// Up to the last look.
@@ -87,12 +89,13 @@ fn enter(slices: &mut Vec<Slice>, length: &mut Duration, look: Slice) {
 }
 
 impl Writeback {
-    pub fn open(ebpf: &mut Ebpf, btf: &Btf) -> Result<Self> {
+    pub fn open(ebpf: &mut Ebpf, btf: &Btf, server: &Server) -> Result<Self> {
         let written = KernelMap::try_from(ebpf.take_map("WRITTEN").context("no map WRITTEN")?)?;
         let last = Dirty::now();
         let mut this = Self {
             written,
             reasons: vm::reasons(btf),
+            disks: disks_of(server),
             reported: HashMap::new(),
             flushed: Vec::new(),
             last,
@@ -152,7 +155,8 @@ impl Writeback {
         let page = vm::page_bytes();
         let sums = self.sums();
         self.look(&sums);
-        let disks = device::disks_of_cluster(&server.cluster.data_directory);
+        // The server may have gone meanwhile, or its disk be silent.
+        self.disks.append(&mut disks_of(server));
         let writeback = &mut report.storage.writeback;
         writeback.written_bytes = self.last.written_bytes.saturating_sub(self.began_written_bytes);
         for (key, sum) in &sums {
@@ -162,7 +166,7 @@ impl Writeback {
                 continue;
             }
             let device = device::text(&key.device);
-            let holds = disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
+            let holds = self.disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
             writeback.by.push(model::WritebackBy {
                 device_name: device::name_of(&device),
                 device,
@@ -233,6 +237,16 @@ impl Writeback {
             checkpoint_flush_after_bytes: flush_after("checkpoint_flush_after"),
         }
     }
+}
+
+/// What of a server lies on which disk: (`data`, `wal` or `tablespace`, its disk). A file system that does not answer in time
+/// is left out, which the report notes.
+fn disks_of(server: &Server) -> BTreeSet<(&'static str, String)> {
+    let disk = |place: places::Place| {
+        let found = server.patience.within(place.domain, move || device::disk_of(&place.path));
+        Some((place.what, found.flatten()?))
+    };
+    places::of(server).into_iter().filter_map(disk).collect()
 }
 
 #[cfg(test)]
