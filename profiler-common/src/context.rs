@@ -27,6 +27,11 @@ pub const SYNCING: u32 = 1 << 21;
 /// It waits until a page under writeback is on its way no more, before it may change or drop it.
 pub const WRITEBACK_WAIT: u32 = 1 << 22;
 
+/// `WAIT_EVENT_CLIENT_READ` (the first of its class in all versions, src/include/utils/wait_event.h, wait_event_names.txt). A
+/// backend that sleeps in it outside a statement is idle; in any other wait event, as in one for a client that does not read
+/// its notifications, it is not.
+pub const CLIENT_READ: u32 = 0x0600_0000;
+
 /// Not of the kernel but of the server: the wait is for the next message of the client.
 pub const IDLE: u32 = 1 << 19;
 /// And a transaction is open meanwhile.
@@ -64,7 +69,7 @@ const fn reads(context: u32) -> bool {
 
 /// Whether it is in a call on a file: as above, and those that write, look up, make, change or remove one (of
 /// arch/x86/entry/syscalls/syscall_64.tbl).
-const fn is_on_a_file(context: u32) -> bool {
+pub const fn is_on_a_file(context: u32) -> bool {
     // write, open, close, stat, fstat, lstat, lseek, pwrite64, writev, access
     const FIRST: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 18 | 1 << 20 | 1 << 21;
     let number = context & SYSCALL_MASK;

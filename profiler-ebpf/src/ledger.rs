@@ -5,7 +5,7 @@
 //! next event in the task's own context.
 
 use pgstrobe_common::{
-    context,
+    context::{self, CLIENT_READ},
     ledger::{Ledger, PARTS, Part, SAMPLES, Sample},
     state::{
         BACKEND_ASKING, BACKEND_IN_TRANSACTION, BACKEND_MEMCG_RECLAIM, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT,
@@ -19,9 +19,6 @@ use crate::{
     kernel::{self, Current, Task},
     pause, postgres, targets,
 };
-
-/// `WAIT_EVENT_CLIENT_READ` (the first of its class in all versions, src/include/utils/wait_event.h, wait_event_names.txt).
-const CLIENT_READ: u32 = 0x0600_0000;
 
 /// How much later than the scheduler takes its times a switch is seen, at the most, in nanoseconds. A larger difference is
 /// time that the task was not given.

@@ -100,6 +100,12 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
     }
 }
 
+/// The backend tries to send: what it sleeps for next is no longer sure to be the next message, as it may be room to send.
+#[inline(always)]
+pub fn sends(b: &mut Backend) {
+    b.flags &= !BACKEND_ASKING;
+}
+
 /// Bytes on their way to the client. `complete` is whether the call sent all it was given; `text` is the buffer for texts.
 #[inline(always)]
 pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, complete: bool, text: u32) {

@@ -100,6 +100,52 @@ fn as_pg_stat_activity_shows_them() {
     assert_nothing_lost(&report);
 }
 
+/// A backend that stands still between two statements, as it sends notifications that its client does not read, is not idle:
+/// neither one that the profile finds so, nor one that gets there.
+#[test]
+fn a_client_that_does_not_read_its_notifications() {
+    let cluster = quiet_cluster();
+    let listener = |name: &str| {
+        let mut client = Client::connect(&cluster, name);
+        client.ask("LISTEN jobs");
+        client
+    };
+    // psql reads what it is sent unasked with its next command; a megabyte is more than a socket takes.
+    let notify = |name: &str| {
+        psql(&cluster, "SELECT pg_notify('jobs', i || repeat('x', 7000)) FROM generate_series(1, 150) i");
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}' AND wait_event = 'ClientWrite'"
+        );
+        wait_until("its backend waits for the client", || psql(&cluster, &waits) == "1");
+    };
+    let _found = listener("found");
+    notify("found");
+    let profile = Profile::start(&cluster, &[]);
+    let _later = listener("later");
+    let asked = Instant::now();
+    notify("later");
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let least = began.elapsed().as_nanos() as u64;
+    let report = profile.stop();
+    let most = asked.elapsed().as_nanos() as u64;
+    let outside = |name: &str| {
+        let of = |backend: &&Backend| backend.application_name.as_deref() == Some(name);
+        let ledger = &report.backends.iter().find(of).expect("its backend").outside;
+        let sum = |is: &dyn Fn(&LedgerPart) -> bool| ledger.parts.iter().filter(|part| is(part)).map(|part| part.ns).sum();
+        let writes: u64 = sum(&|part| part.state == "blocked" && part.wait_event.as_deref() == Some("ClientWrite"));
+        let idle: u64 = sum(&|part| part.state.starts_with("idle"));
+        println!("{name}: {writes} ns in ClientWrite, {idle} ns idle, of {} ns", ledger.wall_ns);
+        (writes, idle, ledger.wall_ns)
+    };
+    let (writes, idle, wall) = outside("found");
+    assert!(idle == 0 && writes > wall - wall / 100);
+    let (writes, idle, wall) = outside("later");
+    assert!(least <= writes && writes <= most, "{least} to {most} ns by the clock");
+    assert!(idle < wall - writes);
+    assert_nothing_lost(&report);
+}
+
 /// The extension does not count backends that wait for nothing: shares are of the time of pgbench's backends.
 #[test]
 fn as_pg_wait_sampling_counts_them() {

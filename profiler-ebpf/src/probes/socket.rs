@@ -72,6 +72,7 @@ fn received(ctx: &BtfTracePointContext, task: Current, b: &mut Backend) {
 
 #[inline(always)]
 fn sent(ctx: &BtfTracePointContext, task: Current, b: &mut Backend, text: u32) {
+    statement::sends(b);
     let ret = ctx.arg::<i32>(1);
     if ret > 0 {
         let (buffer, len) = task.buffer().unwrap_or((0, ret as u64));

@@ -26,11 +26,12 @@ pub fn sock_sendmsg(ctx: FExitContext) -> i32 {
     enter!(HIT_SEND);
     let task = Current::get();
     let ret = ctx.arg::<i32>(2);
-    if ret > 0
-        && let Some(b) = targets::of(task)
-    {
-        let (buffer, len) = task.buffer().unwrap_or((0, ret as u64));
-        statement::sent(task, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, TEXT_OF_SEND);
+    if let Some(b) = targets::of(task) {
+        statement::sends(b);
+        if ret > 0 {
+            let (buffer, len) = task.buffer().unwrap_or((0, ret as u64));
+            statement::sent(task, b, ctx.arg(0), ret as u32, buffer, ret as u64 == len, TEXT_OF_SEND);
+        }
     }
     0
 }

@@ -56,11 +56,12 @@ pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
     enter!(HIT_SEND);
     let task = Current::get();
     let ret = argument(&ctx, 0) as i64;
-    if ret > 0
-        && let Some(b) = targets::of(task)
-        && b.call_len != 0
-    {
-        statement::sent(task, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, ret as u64 == b.call_len, TEXT_OF_SEND);
+    if let Some(b) = targets::of(task) {
+        statement::sends(b);
+        if ret > 0 && b.call_len != 0 {
+            let complete = ret as u64 == b.call_len;
+            statement::sent(task, b, b.call_fd as u64 + 1, ret as u32, b.call_buf, complete, TEXT_OF_SEND);
+        }
     }
     0
 }

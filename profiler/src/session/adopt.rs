@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pgstrobe_common::{
-    context,
+    context::{self, CLIENT_READ},
     state::{BACKEND_CUT, BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
 };
 
@@ -115,7 +115,7 @@ fn scheduling(pid: u32) -> Option<(bool, u64)> {
 
 /// The context of the sleep a process was found in (see `pgstrobe_common::context`).
 fn context_of(pid: u32, state: &Backend) -> u32 {
-    if state.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
+    if state.wait_event_info == CLIENT_READ && state.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
         let open = state.flags & BACKEND_IN_TRANSACTION != 0;
         return context::IDLE | if open { context::IN_TRANSACTION } else { 0 };
     }
