@@ -47,6 +47,8 @@ pub enum Cause {
     NetworkFilesystem,
     /// A lock of the file system, of an inode for instance.
     FilesystemLock,
+    /// A file system that somebody froze, to be thawed: writes to it wait.
+    FilesystemFrozen,
     /// A semaphore or mutex in memory, as below LWLocks.
     Futex,
     /// A System V semaphore, which 13 to 17 use on some platforms.
@@ -132,7 +134,9 @@ impl Cause {
                 return cause;
             }
         }
-        if let Some(cause) = context::stack_of(word).and_then(stack::cause) {
+        if let Some(cause) = context::stack_of(word).and_then(stack::cause)
+            && (cause != Self::FilesystemFrozen || context::is_on_a_file(word))
+        {
             return cause;
         }
         let number = word & context::SYSCALL_MASK;
@@ -169,6 +173,7 @@ impl Cause {
             Self::BlockQueue => "block_queue",
             Self::NetworkFilesystem => "network_filesystem",
             Self::FilesystemLock => "filesystem_lock",
+            Self::FilesystemFrozen => "filesystem_frozen",
             Self::Futex => "futex",
             Self::Semaphore => "semaphore",
             Self::SocketRead => "socket_read",

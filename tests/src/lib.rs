@@ -81,7 +81,9 @@ pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
 pub use xtask::loop_disk::{Aligned, LoopDisk, Stat};
 pub use xtask::servers::{Build, Kind, Server};
 
-pub use pgstrobe::report::model::{Backend, BlockDevice, BlockNoise, Blocking, FsyncBy, Ledger, LedgerPart, Query, Report};
+pub use pgstrobe::report::model::{
+    Backend, BlockDevice, BlockNoise, Blocking, FsyncBy, Ledger, LedgerPart, Query, Report,
+};
 
 /// Settings under which an idle cluster does nothing of its own, so that two witnesses see the same.
 pub const QUIET: &[&str] = &[

@@ -85,6 +85,12 @@ impl SlowDisk {
         call(Command::new("sync").arg("--file-system").arg(&self.dir)).expect("sync");
     }
 
+    /// Freezes the file system until the value is dropped.
+    pub fn freeze(&self) -> Frozen {
+        call(Command::new("fsfreeze").arg("--freeze").arg(&self.dir)).expect("fsfreeze");
+        Frozen(self.dir.clone())
+    }
+
     /// Sectors of 512 bytes written to it so far.
     pub fn sectors_written(&self) -> u64 {
         sectors_written(&self.name)
@@ -94,6 +100,17 @@ impl SlowDisk {
         let _ = fs::write(LIMIT, format!("{} 0", self.number));
         for (file, value) in [("strict_limit", "0"), ("max_ratio", "100")] {
             let _ = fs::write(format!("/sys/class/bdi/{}/{file}", self.number), value);
+        }
+    }
+}
+
+/// A frozen file system.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = call(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0)) {
+            eprintln!("{error}");
         }
     }
 }

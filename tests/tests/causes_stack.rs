@@ -1,7 +1,8 @@
 //! Planted causes that only the kernel's stack tells, against the stacks that bpftrace sees.
 
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pgstrobe_tests::*;
 
@@ -102,6 +103,27 @@ fn a_closed_queue() {
     });
 }
 
+/// A table grows on a file system that is frozen, as for a snapshot.
+#[test]
+fn a_frozen_file_system() {
+    let disk = match SlowDisk::mount(false) {
+        Ok(disk) => disk,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_cluster();
+    disk.tablespace(&cluster);
+    psql(&cluster, "CREATE UNLOGGED TABLE t (a int) TABLESPACE slow");
+    let frozen = disk.freeze();
+    let thaw = move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(frozen);
+    };
+    const FUNCTIONS: &[&str] = &["percpu_rwsem_wait", "__percpu_down_read"];
+    let (report, seen) = asked(&cluster, "INSERT INTO t VALUES (1)", "filesystem_frozen", FUNCTIONS, thaw);
+    assert!(seen > Duration::from_millis(500));
+    assert_first(&report, "filesystem_frozen");
+}
+
 /// A table lies on a file system that a process serves, and that process stands still: pgstrobe does not wait for it.
 #[test]
 fn a_file_system_in_user_space() {
@@ -127,4 +149,33 @@ fn a_file_system_in_user_space() {
     let silent = report.coverage.notes.iter().filter(|note| note.contains("of the tablespace with the OID"));
     assert_eq!(silent.count(), 1, "{:?}", report.coverage.notes);
     assert_first(&report, "network_filesystem");
+}
+
+/// The file system does not answer while the report is made either: which disks the server lies on is asked of the others.
+#[test]
+fn a_file_system_that_stays_silent() {
+    if !installed("bindfs") {
+        skip!("bindfs is not installed");
+    }
+    let fuse = match Fuse::mount() {
+        Ok(fuse) => fuse,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_cluster();
+    psql(&cluster, &format!("CREATE TABLESPACE served LOCATION '{}'", fuse.space().display()));
+    let profile = Profile::start(&cluster, &[]);
+    let server = Stopped::stop(&[fuse.pid()]);
+    // Written back with what else is dirty, on the disk of the data directory.
+    psql(&cluster, "CREATE UNLOGGED TABLE t AS SELECT i, repeat('x', 500) FROM generate_series(1, 10000) i");
+    let synced = Command::new("sync").arg("--file-system").arg(&cluster.data).status().expect("sync");
+    assert!(synced.success());
+    let asked = Instant::now();
+    let report = profile.stop();
+    let took = asked.elapsed();
+    drop(server);
+    assert!(took < Duration::from_secs(10), "the report took {took:?}");
+    let silent = report.coverage.notes.iter().filter(|note| note.contains("of the tablespace with the OID"));
+    assert_eq!(silent.count(), 1, "{:?}", report.coverage.notes);
+    let by = &report.storage.writeback.by;
+    assert!(by.iter().any(|by| by.holds.iter().any(|what| what == "data")), "{by:#?}");
 }

@@ -132,7 +132,8 @@ fn a_client_that_does_not_read_its_notifications() {
     let outside = |name: &str| {
         let of = |backend: &&Backend| backend.application_name.as_deref() == Some(name);
         let ledger = &report.backends.iter().find(of).expect("its backend").outside;
-        let sum = |is: &dyn Fn(&LedgerPart) -> bool| ledger.parts.iter().filter(|part| is(part)).map(|part| part.ns).sum();
+        let sum =
+            |is: &dyn Fn(&LedgerPart) -> bool| ledger.parts.iter().filter(|part| is(part)).map(|part| part.ns).sum();
         let writes: u64 = sum(&|part| part.state == "blocked" && part.wait_event.as_deref() == Some("ClientWrite"));
         let idle: u64 = sum(&|part| part.state.starts_with("idle"));
         println!("{name}: {writes} ns in ClientWrite, {idle} ns idle, of {} ns", ledger.wall_ns);

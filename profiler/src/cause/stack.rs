@@ -62,6 +62,9 @@ const FUNCTIONS: &[(Cause, &[&str])] = &[
             "ceph_mdsc_wait_request",
         ],
     ),
+    // kernel/locking/percpu-rwsem.c, fs/super.c: the lock that a frozen file system holds against writers (`sb_start_write`
+    // is inlined). Other locks of this kind are taken by calls that are on no file: fork, exit, changes of cgroups.
+    (Cause::FilesystemFrozen, &["percpu_rwsem_wait", "__percpu_down_read", "__sb_start_write"]),
     // kernel/freezer.c: a group of version 1
     (Cause::Frozen, &["__refrigerator"]),
 ];
@@ -175,6 +178,11 @@ mod tests {
         let frozen = FUNCTIONS.iter().position(|(cause, _)| *cause == Cause::Frozen).expect("a row");
         KNOWN[7].store(frozen as u8 + 2, Ordering::Relaxed);
         KNOWN[8].store(SAYS_NOTHING, Ordering::Relaxed);
+        let lock = FUNCTIONS.iter().position(|(_, names)| names.contains(&"percpu_rwsem_wait")).expect("a row");
+        KNOWN[9].store(lock as u8 + 2, Ordering::Relaxed);
+        assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(9)), Cause::FilesystemFrozen);
+        assert_eq!(Cause::of(UNINTERRUPTIBLE | 56 | with_stack(9)), Cause::Child, "of fork, for the cgroups");
+        assert_eq!(Cause::of(UNINTERRUPTIBLE | 231 | with_stack(9)), Cause::Exit);
         assert_eq!(Cause::of(UNINTERRUPTIBLE | NO_SYSCALL | with_stack(7)), Cause::Frozen);
         assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(8)), Cause::FilesystemLock);
         assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(127)), Cause::FilesystemLock);

@@ -1,9 +1,9 @@
 //! Transactions that stay open while their client does nothing, also when nobody waits: they hold back VACUUM.
 
-use super::locks::{idle_root, look_at};
+use super::locks::{idle_root, is_lock, lock_waits, look_at};
 use super::rule::{Confidence, Found, Rule, Severity, nothing};
-use super::time::{duration, number, sql_pid};
-use crate::report::model::{Backend, Report};
+use super::time::{cost, duration, number, sql_pid, waits};
+use crate::report::model::{Backend, LedgerPart, Report};
 
 pub const RULE: Rule = Rule { id: "idle_in_transaction", about: nothing, symptom: false, find };
 
@@ -29,15 +29,22 @@ fn find(report: &Report) -> Option<Found> {
             duration(idle.max_ns)
         )
     });
+    let pins = waited_for_pins(report);
+    let pins = (pins > 0).then(|| {
+        format!(
+            "backends waited {} for buffer pins, which an open cursor keeps; who held them is not known",
+            duration(pins)
+        )
+    });
     let longest = duration(worst.idle_in_transaction.max_ns);
     Some(Found {
         severity: Severity::Info,
         confidence: Confidence::High,
         title: match long.len() {
-            1 => format!("pid {} was idle in its transaction for {longest}; nobody waited for it", worst.pid),
-            n => format!("{n} backends were idle in their transactions, up to {longest}; nobody waited for them"),
+            1 => format!("pid {} was idle in its transaction for {longest}{}", worst.pid, who_waited(report, "it")),
+            n => format!("{n} backends were idle in their transactions, up to {longest}{}", who_waited(report, "them")),
         },
-        evidence: evidence.collect(),
+        evidence: evidence.chain(pins).collect(),
         advice: format!(
             "An open transaction keeps its locks and keeps VACUUM from removing what was deleted since: {}; if it is \
              forgotten, SELECT pg_terminate_backend({}). Set idle_in_transaction_session_timeout.",
@@ -48,9 +55,28 @@ fn find(report: &Report) -> Option<Found> {
     })
 }
 
+/// Time that statements, and processes without a client, waited for the pin of a buffer. Who holds one is not known: it may
+/// be a transaction that is idle.
+fn waited_for_pins(report: &Report) -> u64 {
+    let outside = report.backends.iter().flat_map(|backend| &backend.outside.parts);
+    let outside: u64 = outside.filter(|part| is_pin(part)).map(|part| part.ns).sum();
+    cost(report, is_pin).ns + outside
+}
+
+fn is_pin(part: &LedgerPart) -> bool {
+    waits(part, "BufferPin", "")
+}
+
+/// What the report knows of those who waited for an idle transaction: every wait for a lock has its holder, where the report
+/// has holders at all.
+fn who_waited(report: &Report, whom: &str) -> String {
+    let is_complete = lock_waits(report).next().is_some() || cost(report, is_lock).ns == 0;
+    if is_complete && waited_for_pins(report) == 0 { format!("; nobody waited for {whom}") } else { String::new() }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{blocking, find};
+    use super::super::testing::{self, blocking, find, part, report_of};
     use super::*;
     use crate::report::model::IdleInTransaction;
 
@@ -65,6 +91,20 @@ mod tests {
         assert_eq!(found.title, "pid 42 was idle in its transaction for 8.00 s; nobody waited for it");
         assert!(found.evidence[0].contains("8.00 s in 3 pauses"), "{:?}", found.evidence);
         assert!(found.advice.contains("pg_terminate_backend(7)"), "the server's own number: {}", found.advice);
+        let pin = |ms| vec![part("blocked", "BufferPin:BufferPin", Some("futex"), ms)];
+        let pinned = Report { backends: report.backends.clone(), ..report_of(pin(3_000)) };
+        let found = find(&RULE, &pinned).unwrap();
+        assert_eq!(found.title, "pid 42 was idle in its transaction for 8.00 s", "it may hold the pin");
+        assert!(found.evidence[1].starts_with("backends waited 3.00 s for buffer pins"), "{:?}", found.evidence);
+        let mut vacuum = report.clone();
+        vacuum.backends[0].outside.parts = pin(10);
+        assert!(
+            !find(&RULE, &vacuum).unwrap().title.contains("nobody"),
+            "a worker of autovacuum waits outside statements"
+        );
+        let unknown = testing::report(&[("blocked", "Lock:tuple", 500)]);
+        let unknown = Report { backends: report.backends.clone(), ..unknown };
+        assert!(!find(&RULE, &unknown).unwrap().title.contains("nobody"), "no holder is known");
         report.blocking = vec![blocking("tuple", 42, "idle in transaction", 900)];
         assert_eq!(find(&RULE, &report), None);
     }

@@ -1,5 +1,6 @@
 //! Statements that wait for one another's heavyweight locks while the holder works.
 
+use super::filesystem_frozen::extension_queue;
 use super::locks::{Waits, describe, is_lock, is_special, lock_waits, look_at, root_pid};
 use super::rule::{Confidence, Found, Rule};
 use super::time::{cost, duration, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement};
@@ -14,7 +15,8 @@ fn find(report: &Report) -> Option<Found> {
     let all = cost(report, is_lock);
     // What an idle transaction, a deadlock or a queue for a table explains is said by those rules.
     let special: u64 = lock_waits(report).filter(|one| is_special(report, one)).map(|one| one.total_ns).sum();
-    let ns = all.ns.saturating_sub(special);
+    // So is the queue behind a backend that cannot extend its relation.
+    let ns = all.ns.saturating_sub(special).saturating_sub(extension_queue(report));
     if !is_notable(report, ns) {
         return None;
     }

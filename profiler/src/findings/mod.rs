@@ -21,6 +21,7 @@ mod deadlock;
 mod dirty_throttle;
 mod disk;
 mod file_lock;
+mod filesystem_frozen;
 mod frozen;
 mod fsync_errors;
 mod full_page_writes;
@@ -78,6 +79,7 @@ pub static RULES: &[Rule] = &[
     group_commit::RULE,
     lwlock_contention::RULE,
     frozen::RULE,
+    filesystem_frozen::RULE,
     cpu_quota::RULE,
     steal::RULE,
     cpu_starved_by_others::RULE,

@@ -166,7 +166,8 @@ impl Writeback {
                 continue;
             }
             let device = device::text(&key.device);
-            let holds = self.disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
+            let holds =
+                self.disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
             writeback.by.push(model::WritebackBy {
                 device_name: device::name_of(&device),
                 device,
