@@ -1,20 +1,20 @@
 //! pgstrobe: where a PostgreSQL server's time went, and who is to blame.
 //!
 //! Dependencies point one way: `report` and `findings` know nothing of aya; `postgres` and `kernel` hold facts and know
-//! nothing of reports; only `session`, `attach` and `cost` know aya.
+//! nothing of reports; only `instrument` knows aya.
 
 pub mod aggregate;
-pub mod attach;
 pub mod cause;
 pub mod cli;
 pub mod config;
-pub mod cost;
-pub mod counters;
 pub mod doctor;
 pub mod findings;
 pub mod hist;
+pub mod instrument;
 pub mod kernel;
 pub mod ledger;
+pub mod maps;
+pub mod pace;
 pub mod postgres;
 pub mod probes;
 pub mod report;

@@ -3,7 +3,7 @@
 
 use pgstrobe::{
     aggregate::{Aggregate, MAX_BACKENDS, MAX_CLASSES},
-    cost::own_rss_bytes,
+    instrument::own_rss_bytes,
     postgres::backend::{Identity, Role},
     report::model::Report,
 };

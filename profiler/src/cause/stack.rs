@@ -6,10 +6,6 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use aya::{
-    Ebpf,
-    maps::{MapData, StackTraceMap},
-};
 use pgstrobe_common::{
     context::{self, STACKS},
     ledger::Part,
@@ -89,17 +85,18 @@ pub(super) fn causes() -> impl Iterator<Item = Cause> {
 
 /// The stacks that the kernel side kept.
 pub struct Stacks {
-    map: Option<StackTraceMap<MapData>>,
+    /// Addresses by number; none where the kernel keeps no stacks.
+    read: Option<Box<dyn Fn(u32) -> Option<Vec<u64>>>>,
     /// Read when the first stack comes.
     functions: Option<Vec<Function>>,
 }
 
 impl Stacks {
-    pub fn take(ebpf: &mut Ebpf) -> Self {
-        let map = ebpf.take_map("STACKS").and_then(|map| StackTraceMap::try_from(map).ok());
+    /// `read` gives the addresses of a stack by its number, innermost first.
+    pub fn new(read: Option<Box<dyn Fn(u32) -> Option<Vec<u64>>>>) -> Self {
         // The numbers of an earlier profile in this process meant other stacks.
         KNOWN.iter().for_each(|known| known.store(0, Ordering::Relaxed));
-        Self { map, functions: None }
+        Self { read, functions: None }
     }
 
     /// Whether there was a stack, and no function of the kernel can be told by its address.
@@ -126,7 +123,7 @@ impl Stacks {
 
     #[cold]
     fn look(&mut self, number: u32) -> u8 {
-        let Some(stack) = self.map.as_ref().and_then(|map| map.get(&number, 0).ok()) else { return SAYS_NOTHING };
+        let Some(addresses) = self.read.as_ref().and_then(|read| read(number)) else { return SAYS_NOTHING };
         let names: Vec<&str> = FUNCTIONS.iter().flat_map(|(_, names)| *names).copied().collect();
         let functions = self.functions.get_or_insert_with(|| {
             symbols::functions(&names).unwrap_or_else(|error| {
@@ -134,7 +131,6 @@ impl Stacks {
                 Vec::new()
             })
         });
-        let addresses: Vec<u64> = stack.frames().iter().map(|frame| frame.ip).collect();
         tracing::debug!("stack {number}: {addresses:x?}");
         told_by(&addresses, functions, &names).map_or(SAYS_NOTHING, |row| row as u8 + 2)
     }

@@ -127,7 +127,7 @@ mod tests {
 
     /// Programs of the embedded object, by the symbols in its program sections.
     fn programs() -> BTreeSet<String> {
-        let object = aya_obj::Object::parse(crate::attach::OBJECT).expect("the embedded object parses");
+        let object = aya_obj::Object::parse(crate::instrument::OBJECT).expect("the embedded object parses");
         object.programs.keys().cloned().collect()
     }
 

@@ -58,6 +58,7 @@ fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
         attached,
         hits,
         run_ns: hits * 310,
+        measured: true,
         reason: reason.map(String::from),
     };
     Coverage {
@@ -84,6 +85,8 @@ fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
             source: "kernel".into(),
             own_cpu_ns: 84_000_000,
             own_rss_bytes: 23 << 20,
+            map_bytes: 61 << 20,
+            unmeasured_hits: 0,
         },
         notes: vec!["track_activities is off in database \"audit\": its statements have no text".into()],
     }

@@ -121,6 +121,9 @@ pub struct ProbeCoverage {
     pub attached: bool,
     pub hits: u64,
     pub run_ns: u64,
+    /// Whether `run_ns` was measured: false where none of the hits was timed, so that its 0 means unknown.
+    #[serde(default)]
+    pub measured: bool,
     /// Why it is not attached, or what a fallback loses.
     pub reason: Option<String>,
 }
@@ -138,6 +141,12 @@ pub struct Overhead {
     /// CPU time of pgstrobe itself during the profile.
     pub own_cpu_ns: u64,
     pub own_rss_bytes: u64,
+    /// Kernel memory of the maps that programs and pgstrobe share.
+    #[serde(default)]
+    pub map_bytes: u64,
+    /// Hits of probes none of whose hits was timed: what they cost is not in `run_ns`.
+    #[serde(default)]
+    pub unmeasured_hits: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]

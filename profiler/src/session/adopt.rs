@@ -70,7 +70,6 @@ impl Session {
         if self.config.level >= Level::Standard && self.server.is_working(state.pid) {
             state.flags |= BACKEND_OPEN | BACKEND_CUT;
             state.start_ns = now;
-            self.found_running.insert(state.pid);
             return;
         }
         state.end_ns = now;

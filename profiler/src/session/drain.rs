@@ -73,95 +73,93 @@ fn statements<'a>(bytes: &'a [u8], head: &BatchHead, copy: &'a mut [Finished; BA
 impl Session {
     /// Takes everything out of the ring buffer.
     pub(super) fn drain(&mut self) {
-        while let Some(item) = self.ring.next() {
-            let bytes: &[u8] = &item;
-            match record::<Header>(bytes).kind {
-                KIND_STATEMENT => {
-                    let statement: Statement = record(bytes);
-                    self.stacks.learn(&statement.ledger.parts);
-                    self.aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
-                    self.aggregate.sampled(statement.header.pid, &statement.finished, &statement.samples);
-                }
-                KIND_BATCH => {
-                    let head: BatchHead = record(bytes);
-                    let mut copy = [Finished::default(); BATCH_LEN];
-                    let statements = statements(bytes, &head, &mut copy);
-                    self.aggregate.batch(head.header.pid, head.generation, statements);
-                }
-                KIND_SYNC => {
-                    let sync: Sync = record(bytes);
-                    let known = self.aggregate.identity(sync.header.pid).map(|identity| identity.role);
-                    let role = known.filter(|role| *role != Role::Unknown).or(self.server.role(sync.backend_type));
-                    self.aggregate.sync(&sync, role.unwrap_or(Role::Unknown).name());
-                }
-                KIND_FILE => self.storage.file(&record(bytes), &self.server),
-                KIND_TRUNCATED => self.storage.truncated(&record(bytes), &self.server),
-                KIND_STATEMENT_IO => self.aggregate.io(&record(bytes)),
-                KIND_TEXT => {
-                    let text: Text = record(bytes);
-                    let body = bytes.get(size_of::<Text>()..).unwrap_or_default();
-                    let body = &body[..body.len().min(text.len as usize)];
-                    let flag = |flag| text.flags & flag != 0;
-                    self.aggregate.text(text.class_key, flag(TEXT_QUERY_ID), body, flag(TEXT_CUT), flag(TEXT_FULL));
-                }
-                KIND_FORK => {
-                    let fork: Fork = record(bytes);
-                    let pid = fork.header.pid;
-                    self.aggregate.appear(pid, Some(fork.namespace_pid).filter(|inside| ![0, pid].contains(inside)));
-                    self.unidentified.insert(pid);
-                }
-                KIND_READY => {
-                    let ready: Ready = record(bytes);
-                    let pid = ready.header.pid;
-                    self.stacks.learn(&ready.startup.parts);
-                    let startup = (ready.forked_ns != 0).then(|| ready.header.ts_ns.saturating_sub(ready.forked_ns));
-                    self.unidentified.remove(&pid);
-                    self.aggregate.identify(pid, identity(&ready, &self.server));
-                    self.aggregate.ready(pid, startup, ready.startup_ns, &ready.startup);
-                }
-                KIND_TITLE => {
-                    let title: Title = record(bytes);
-                    let pid = title.header.pid;
-                    let identity = self.server.identity(&title.title, title.backend_type);
-                    if identity.role != Role::Unknown && self.unidentified.remove(&pid) {
-                        self.aggregate.identify(pid, identity);
-                    }
-                }
-                KIND_EXIT => {
-                    let exit: Exit = record(bytes);
-                    let pid = exit.header.pid;
-                    self.stacks.learn(&exit.outside.parts);
-                    if self.unidentified.remove(&pid)
-                        && let Some(role) = self.server.role(exit.backend_type)
-                    {
-                        self.aggregate.identify(pid, Identity::of(role));
-                    }
-                    self.storage.wal.exits(pid, exit.status, &self.aggregate);
-                    self.aggregate.ends(pid, exit.header.ts_ns);
-                    self.aggregate.exit(&exit);
-                }
-                KIND_WAKE => {
-                    let wake: Wake = record(bytes);
-                    self.aggregate.wake(&wake);
-                }
-                KIND_AIO_WAKE => self.aggregate.aio_wake(&record(bytes)),
-                KIND_CHECKPOINT => {
-                    let checkpoint: Checkpoint = record(bytes);
-                    self.storage.wal.checkpointed(&checkpoint, &self.server, &mut self.aggregate);
-                }
-                KIND_WAL_WRITTEN => {
-                    let written: WalWritten = record(bytes);
-                    self.storage.wal.ends(written.header.pid, &written.usage);
-                }
-                KIND_PAUSE => {
-                    let pause: Pause = record(bytes);
-                    self.aggregate.pause(&pause);
-                }
-                KIND_RECLAIMED => self.aggregate.reclaimed(&record(bytes)),
-                KIND_TRACED => self.storage.traced(record(bytes)),
-                kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
+        let Self { instrument, stacks, aggregate, storage, server, unidentified, .. } = self;
+        instrument.drain(&mut |bytes| match record::<Header>(bytes).kind {
+            KIND_STATEMENT => {
+                let statement: Statement = record(bytes);
+                stacks.learn(&statement.ledger.parts);
+                aggregate.statement(statement.header.pid, &statement.finished, Some(&statement.ledger));
+                aggregate.sampled(statement.header.pid, &statement.finished, &statement.samples);
             }
-        }
+            KIND_BATCH => {
+                let head: BatchHead = record(bytes);
+                let mut copy = [Finished::default(); BATCH_LEN];
+                let statements = statements(bytes, &head, &mut copy);
+                aggregate.batch(head.header.pid, head.generation, statements);
+            }
+            KIND_SYNC => {
+                let sync: Sync = record(bytes);
+                let known = aggregate.identity(sync.header.pid).map(|identity| identity.role);
+                let role = known.filter(|role| *role != Role::Unknown).or(server.role(sync.backend_type));
+                aggregate.sync(&sync, role.unwrap_or(Role::Unknown).name());
+            }
+            KIND_FILE => storage.file(&record(bytes), server),
+            KIND_TRUNCATED => storage.truncated(&record(bytes), server),
+            KIND_STATEMENT_IO => aggregate.io(&record(bytes)),
+            KIND_TEXT => {
+                let text: Text = record(bytes);
+                let body = bytes.get(size_of::<Text>()..).unwrap_or_default();
+                let body = &body[..body.len().min(text.len as usize)];
+                let flag = |flag| text.flags & flag != 0;
+                aggregate.text(text.class_key, flag(TEXT_QUERY_ID), body, flag(TEXT_CUT), flag(TEXT_FULL));
+            }
+            KIND_FORK => {
+                let fork: Fork = record(bytes);
+                let pid = fork.header.pid;
+                aggregate.appear(pid, Some(fork.namespace_pid).filter(|inside| ![0, pid].contains(inside)));
+                unidentified.insert(pid);
+            }
+            KIND_READY => {
+                let ready: Ready = record(bytes);
+                let pid = ready.header.pid;
+                stacks.learn(&ready.startup.parts);
+                let startup = (ready.forked_ns != 0).then(|| ready.header.ts_ns.saturating_sub(ready.forked_ns));
+                unidentified.remove(&pid);
+                aggregate.identify(pid, identity(&ready, server));
+                aggregate.ready(pid, startup, ready.startup_ns, &ready.startup);
+            }
+            KIND_TITLE => {
+                let title: Title = record(bytes);
+                let pid = title.header.pid;
+                let identity = server.identity(&title.title, title.backend_type);
+                if identity.role != Role::Unknown && unidentified.remove(&pid) {
+                    aggregate.identify(pid, identity);
+                }
+            }
+            KIND_EXIT => {
+                let exit: Exit = record(bytes);
+                let pid = exit.header.pid;
+                stacks.learn(&exit.outside.parts);
+                if unidentified.remove(&pid)
+                    && let Some(role) = server.role(exit.backend_type)
+                {
+                    aggregate.identify(pid, Identity::of(role));
+                }
+                storage.wal.exits(pid, exit.status, aggregate);
+                aggregate.ends(pid, exit.header.ts_ns);
+                aggregate.exit(&exit);
+            }
+            KIND_WAKE => {
+                let wake: Wake = record(bytes);
+                aggregate.wake(&wake);
+            }
+            KIND_AIO_WAKE => aggregate.aio_wake(&record(bytes)),
+            KIND_CHECKPOINT => {
+                let checkpoint: Checkpoint = record(bytes);
+                storage.wal.checkpointed(&checkpoint, server, aggregate);
+            }
+            KIND_WAL_WRITTEN => {
+                let written: WalWritten = record(bytes);
+                storage.wal.ends(written.header.pid, &written.usage);
+            }
+            KIND_PAUSE => {
+                let pause: Pause = record(bytes);
+                aggregate.pause(&pause);
+            }
+            KIND_RECLAIMED => aggregate.reclaimed(&record(bytes)),
+            KIND_TRACED => storage.traced(record(bytes)),
+            kind => tracing::error!("a record of unknown kind {kind}: kernel side and userspace differ"),
+        });
     }
 }
 

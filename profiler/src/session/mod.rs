@@ -1,8 +1,6 @@
 //! A profile under way: load, attach, drain, tick, and at the end one [`Report`].
 
 mod adopt;
-mod backends;
-mod costs;
 mod coverage;
 mod drain;
 mod host;
@@ -11,36 +9,31 @@ mod names;
 mod restart;
 mod start;
 mod storage;
-mod timers;
 mod trace;
 mod waits;
 
 use std::{
-    collections::{HashMap, HashSet},
-    time::{Instant, SystemTime},
+    collections::HashSet,
+    time::{Duration, Instant, SystemTime},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Array, MapData, RingBuf},
-};
-use pgstrobe_common::state::{BACKEND_CUT, BACKEND_OPEN, HIT_KINDS, LOST_REASONS, Target};
+use pgstrobe_common::state::{BACKEND_CUT, BACKEND_OPEN, Target};
 
-use backends::Backends;
 pub use start::check_privilege;
 
 use crate::{
     aggregate::Aggregate,
-    attach::{self, Attached, Links},
     cause::Stacks,
     config::Config,
-    cost::{self, ProgramCost, Timing},
     findings,
+    instrument::{Backends, Instrument},
     kernel::{
         cgroup,
         features::{Host, monotonic_ns},
         host_cpu::HostCpu,
     },
+    maps::Map,
+    pace::Every,
     postgres::{backend::Role, server::Server},
     report::model::{self, Report, SCHEMA},
 };
@@ -50,52 +43,34 @@ use crate::{
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// How often the quota of the server's cgroups is looked at.
+const QUOTA: Duration = Duration::from_secs(1);
+
 /// A profile under way. Nothing is pinned: dropping it, or the death of the process, detaches everything.
 pub struct Session {
-    ebpf: Ebpf,
-    links: Links,
-    timers: timers::Timers,
-    ring: RingBuf<MapData>,
+    instrument: Instrument,
     backends: Backends,
     waits: waits::Sampler,
     stacks: Stacks,
     storage: storage::Storage,
     memory: memory::Memory,
     names: names::Names,
-    target: Array<MapData, Target>,
+    target: Map<u32, Target>,
     server: Server,
     host: Host,
     host_cpu: HostCpu,
     config: Config,
-    attached: Vec<Attached>,
     aggregate: Aggregate,
     /// Forked, and not yet known by their own word.
     unidentified: HashSet<u32>,
-    /// Statements that were running when the profile began.
-    found_running: HashSet<u32>,
     restarts: u32,
     following: restart::Following,
     notes: Vec<String>,
     started: Instant,
     started_at: SystemTime,
     interval: Instant,
-    cpu_at_start: u64,
-    timing: Option<Timing>,
-    /// The kernel refused to time the programs.
-    untimed: bool,
-    ticks: u64,
-    /// Costs seen in the windows in which the kernel timed the programs, by program.
-    timed: HashMap<&'static str, ProgramCost>,
-    window: HashMap<&'static str, ProgramCost>,
-    hits_before: [u64; HIT_KINDS as usize],
-    lost_before: [u64; LOST_REASONS as usize],
-    skipped_before: u64,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        attach::detach(&mut self.ebpf);
-    }
+    quota: Every,
+    forget: Every,
 }
 
 impl Session {
@@ -114,30 +89,26 @@ impl Session {
         self.storage.tick(&self.server);
         self.storage.aio.look(&self.server, &self.aggregate);
         self.learn_names();
-        self.sample_cost();
+        self.instrument.tick();
         self.follow_quota();
-        self.follow_cpus();
     }
 
-    /// A quota may come and go; looked at once a second or so.
+    /// A quota may come and go.
     fn follow_quota(&mut self) {
-        if !self.ticks.is_multiple_of(10) {
+        if !self.quota.is_due() {
             return;
         }
-        let Ok(mut target) = self.target.get(&0, 0) else { return };
+        let Some(mut target) = self.target.get(&0) else { return };
         let quota = cgroup::has_quota(self.server.cluster.postmaster_pid) as u32;
         if target.postmaster != 0 && target.quota != quota {
             target.quota = quota;
-            let _ = self.target.set(0, target, 0);
+            let _ = self.target.set(&0, &target);
         }
     }
 
     /// The report of the interval that ends now. Detaching takes the kernel a second, so it is left to the drop of
     /// the session, after the last report.
     pub fn report(&mut self, last: bool) -> Report {
-        if self.timing.is_some() && (last || !self.config.bpf_stats) {
-            self.close_window();
-        }
         self.storage.wal.look(&self.server, &mut self.aggregate);
         self.drain();
         self.identify_new();
@@ -185,14 +156,13 @@ impl Session {
         self.fill_names(&mut report);
         self.storage.wal.fill(&mut report, &self.server, &mut self.aggregate);
         self.storage.aio.fill(&mut report, &self.server, self.aggregate.aio_waits());
-        self.fill_coverage(&mut report);
+        self.fill_coverage(&mut report, last);
         report.findings = findings::evaluate(&report);
         if !last {
             self.aggregate.next_interval();
             self.aggregate.begins(monotonic_ns());
             self.interval = Instant::now();
             self.started_at = SystemTime::now();
-            self.cpu_at_start = cost::own_cpu_ns();
         }
         report
     }
@@ -212,7 +182,7 @@ impl Session {
     }
 
     /// How often [`Session::tick`] is to be called.
-    pub fn drain_period(&self) -> std::time::Duration {
+    pub fn drain_period(&self) -> Duration {
         self.config.drain
     }
 
@@ -222,7 +192,7 @@ impl Session {
     }
 
     /// Time since the profile began.
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }

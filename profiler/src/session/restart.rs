@@ -27,7 +27,7 @@ impl Session {
         if self.gone() {
             self.look_for_successor();
         } else if !cluster::is_alive(&self.server.cluster) {
-            let _ = self.target.set(0, Target::default(), 0);
+            let _ = self.target.set(&0, &Target::default());
             self.following = Following { ended_ticks: cluster::now_ticks(), told: None };
             self.notes.push(format!(
                 "the postmaster (pid {}) ended {:.1} s into the run",
@@ -39,7 +39,7 @@ impl Session {
 
     /// Whether the postmaster is known to be gone.
     fn gone(&self) -> bool {
-        self.target.get(&0, 0).is_ok_and(|target| target.postmaster == 0)
+        self.target.get(&0).is_some_and(|target| target.postmaster == 0)
     }
 
     fn look_for_successor(&mut self) {
@@ -71,7 +71,7 @@ impl Session {
         server.notes = std::mem::take(&mut self.server.notes);
         self.server = server;
         self.restarts += 1;
-        if let Err(error) = self.target.set(0, self.server.target(), 0) {
+        if let Err(error) = self.target.set(&0, &self.server.target()) {
             self.notes.push(format!("the new postmaster cannot be followed: {error}"));
             return;
         }
@@ -91,7 +91,7 @@ impl Session {
     fn replaced(&self, old: Version) -> String {
         let new = self.server.cluster.version;
         let versions = if old == new { format!("{new}, as before") } else { format!("{new}, it was {old}") };
-        let hooks = self.attached.iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
+        let hooks = self.instrument.attached().iter().filter_map(|attached| attached.way).flat_map(|way| way.hooks);
         let trapped = hooks.into_iter().any(|hook| matches!(hook.point, Point::Server(_)));
         let traps = if trapped {
             "; the traps are in the old one, so that what they show is missing from here on: start pgstrobe anew"

@@ -1,29 +1,23 @@
 //! The beginning of a profile: privilege, the kernel's types, programs loaded, hooks attached.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::Path,
     time::{Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{Array, RingBuf},
-};
 use pgstrobe_common::{
     fields::ABSENT,
-    state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, LOST_REASONS, Settings, Target},
+    state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, Settings, Target},
 };
 
-use super::{Refused, Session, backends::Backends, memory, names, restart, storage, timers::Timers, trace, waits};
+use super::{Refused, Session, memory, names, restart, storage, trace, waits};
 use crate::{
     aggregate::Aggregate,
-    attach::{self, Attached, Site, Sites},
     cause::Stacks,
     config::{Boundary, Config},
-    cost::{self, Timing},
-    counters::counter,
+    instrument::{Instrument, KernelTypes, Options, Site, Sites},
     kernel::{
         btf::{Btf, VMLINUX},
         cgroup,
@@ -31,6 +25,7 @@ use crate::{
         host_cpu::HostCpu,
         vm,
     },
+    pace::Every,
     postgres::{catalog::Catalog, cluster::Cluster, server::Server},
     probes::{PROBES, Probe},
 };
@@ -71,7 +66,7 @@ impl Session {
             ))
         })?;
         let kernel_btf =
-            aya::Btf::parse_file(vmlinux, aya::Endianness::default()).context("the kernel's type information")?;
+            KernelTypes::parse_file(vmlinux, Default::default()).context("the kernel's type information")?;
         tracing::debug!("kernel types read");
         let server = Server::open(cluster)?;
         tracing::debug!("server opened");
@@ -108,16 +103,15 @@ impl Session {
         settings.empty = config.empty_programs as u32;
         server.settings(&mut settings);
 
-        let mut ebpf = attach::load(&settings, &kernel_btf, config.ring_bytes).map_err(|error| {
+        let options = Options { ring_bytes: config.ring_bytes, exact: config.bpf_stats };
+        let mut instrument = Instrument::load(&settings, &kernel_btf, options).map_err(|error| {
             Refused(format!("the kernel refuses to load pgstrobe's programs: {error:#} (see `pgstrobe doctor`)"))
         })?;
-        let map = |ebpf: &mut Ebpf, name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
-        let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
-        let backends = Backends::take(&mut ebpf)?;
-        let stacks = Stacks::take(&mut ebpf);
-        let mut target = Array::try_from(map(&mut ebpf, "TARGET")?)?;
+        let backends = instrument.backends()?;
+        let stacks = Stacks::new(instrument.stacks());
+        let mut target = instrument.array("TARGET")?;
         let quota = cgroup::has_quota(server.cluster.postmaster_pid);
-        target.set(0, Target { quota: quota as u32, ..server.target() }, 0)?;
+        target.set(&0, &Target { quota: quota as u32, ..server.target() })?;
 
         let site = |name: &str| sites_of(&server, name);
         let sites = Sites {
@@ -127,7 +121,7 @@ impl Session {
             empty: config.empty_programs,
             only_way: config.only_way.as_deref(),
         };
-        let refusal = |probe: &'static Probe| {
+        let refusal = |probe: &Probe| {
             let wanted = if probe.name == "statement-entry" {
                 config.boundary == Boundary::Uprobe
             } else {
@@ -136,34 +130,15 @@ impl Session {
             let level = || format!("not asked for (level {})", probe.level.name());
             trace::refuses(&config, probe).or_else(|| (!wanted).then(level))
         };
-        let wanted: Vec<&Probe> = PROBES.iter().copied().filter(|probe| refusal(probe).is_none()).collect();
-        attach::preload(&mut ebpf, &wanted, &sites);
-        let mut links = attach::Links::default();
-        let mut attached = Vec::new();
-        for probe in PROBES {
-            if let Some(reason) = refusal(probe) {
-                attached.push(Attached { probe, way: None, reason: Some(reason) });
-                continue;
-            }
-            let result = attach::attach(&mut ebpf, probe, &sites, &mut links);
-            if result.way.is_none() && trace::is_essential(&config, probe) {
-                let reason = result.reason.unwrap_or_default();
-                return Err(Refused(format!("cannot attach the probe `{}`: {reason}", probe.name)).into());
-            }
-            attached.push(result);
-        }
+        instrument.attach(PROBES, &sites, &refusal, &|probe| trace::is_essential(&config, probe)).map_err(Refused)?;
 
-        let storage = storage::Storage::open(&mut ebpf, &server, &btf)?;
+        let storage = storage::Storage::open(&mut instrument, &server, &btf)?;
         let memory = memory::Memory::open(server.cluster.postmaster_pid);
         let aggregate =
             Aggregate::new(server.cluster.version.major, server.cluster.data_directory.clone(), config.show_literals);
-        let hits_before = std::array::from_fn(|kind| counter(&ebpf, "HITS", kind as u32));
         let now = Instant::now();
         let mut this = Self {
-            timers: Timers::new(&ebpf),
-            ebpf,
-            links,
-            ring,
+            instrument,
             backends,
             waits: waits::Sampler::default(),
             stacks,
@@ -175,34 +150,19 @@ impl Session {
             host: Host::look(),
             host_cpu: HostCpu::open(),
             config,
-            attached,
             aggregate,
             unidentified: HashSet::new(),
-            found_running: HashSet::new(),
             restarts: 0,
             following: restart::Following::default(),
             notes: Vec::new(),
             started: now,
             started_at: SystemTime::now(),
             interval: now,
-            cpu_at_start: cost::own_cpu_ns(),
-            timing: None,
-            untimed: false,
-            ticks: 0,
-            timed: HashMap::new(),
-            window: HashMap::new(),
-            // What proved the hooks is none of the profile.
-            hits_before,
-            lost_before: [0; LOST_REASONS as usize],
-            skipped_before: 0,
+            quota: Every::after(super::QUOTA),
+            forget: Every::after(trace::FORGET),
         };
         this.aggregate.begins(monotonic_ns());
         this.adopt_running();
-        if this.config.bpf_stats {
-            this.timing = Timing::start();
-            this.untimed = this.timing.is_none();
-            this.window = this.program_costs();
-        }
         Ok(this)
     }
 }

@@ -10,13 +10,13 @@ mod writeback;
 use std::collections::HashMap;
 
 use anyhow::Result;
-use aya::Ebpf;
 use pgstrobe_common::{
     files::{File, Truncated},
     trace::Traced,
 };
 
 use crate::{
+    instrument::Instrument,
     kernel::btf::Btf,
     postgres::{relation::RelationFile, server::Server},
     report::{model::Report, trace::Request},
@@ -32,13 +32,13 @@ pub struct Storage {
 
 impl Storage {
     /// Takes its maps; the programs are attached already.
-    pub fn open(ebpf: &mut Ebpf, server: &Server, btf: &Btf) -> Result<Self> {
+    pub fn open(instrument: &mut Instrument, server: &Server, btf: &Btf) -> Result<Self> {
         Ok(Self {
             aio: aio::Aio::open(server),
-            block: block::Block::open(ebpf, server)?,
-            files: files::Files::open(ebpf, server)?,
-            wal: wal::Wal::open(ebpf, server)?,
-            writeback: writeback::Writeback::open(ebpf, btf, server)?,
+            block: block::Block::open(instrument, server)?,
+            files: files::Files::open(instrument, server)?,
+            wal: wal::Wal::open(server),
+            writeback: writeback::Writeback::open(instrument, btf, server)?,
         })
     }
 

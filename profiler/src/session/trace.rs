@@ -1,6 +1,6 @@
 //! Block requests one by one, in place of a profile: begin, ticks, end.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgstrobe_common::{
     state::Settings,
@@ -10,7 +10,6 @@ use pgstrobe_common::{
 use super::Session;
 use crate::{
     config::{self, Config},
-    cost,
     kernel::features::monotonic_ns,
     probes::{Level, Probe},
     report::{
@@ -43,19 +42,16 @@ pub(super) fn settings(settings: &mut Settings, trace: Option<&config::Trace>) {
     settings.trace_min_us = trace.map_or(0, |trace| u32::try_from(trace.least.as_micros()).unwrap_or(u32::MAX));
 }
 
-/// Ticks after which processes that ended are forgotten: a request may be complete after its process.
-const FORGET: u64 = 10;
+/// How often processes that ended are forgotten: a request may be complete after its process.
+pub(super) const FORGET: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Requests count that are complete from now on: before, backends were not known yet.
     pub fn begin_trace(&mut self) -> Begin {
         self.drain();
         self.storage.trace(&self.server, &self.aggregate.role_names(), u64::MAX);
-        let notes = std::mem::take(&mut self.notes);
-        self.fill_coverage(&mut Report::default());
-        self.notes = notes;
+        self.instrument.cut(false);
         (self.started, self.started_at, self.interval) = (Instant::now(), SystemTime::now(), Instant::now());
-        self.cpu_at_start = cost::own_cpu_ns();
         self.aggregate.begins(monotonic_ns());
         let cluster = &self.server.cluster;
         let trace = self.config.trace.as_ref();
@@ -79,8 +75,8 @@ impl Session {
         self.follow_postmaster();
         self.identify_new();
         let requests = self.storage.trace(&self.server, &self.aggregate.role_names(), self.aggregate.began_ns());
-        self.sample_cost();
-        if self.ticks.is_multiple_of(FORGET) {
+        self.instrument.tick();
+        if self.forget.is_due() {
             self.aggregate.next_interval();
         }
         requests
@@ -88,10 +84,9 @@ impl Session {
 
     /// How far the trace can be trusted; `requests` were sent.
     pub fn end_trace(&mut self, requests: u64) -> End {
-        self.close_window();
         let duration_ns = self.interval.elapsed().as_nanos() as u64;
         let mut report = Report::default();
-        self.fill_coverage(&mut report);
+        self.fill_coverage(&mut report, true);
         let mut coverage = report.coverage;
         coverage.probes.retain(|probe| PROBES.contains(&probe.name.as_str()));
         coverage.overhead.run_ns_per_statement = 0.0;

@@ -51,7 +51,7 @@ pub(super) fn probes(report: &Report, page: &mut Page) {
             (true, 0) => "never fired",
             (true, _) => "attached",
         };
-        // No measured tick has met it: its time is unknown, and not zero.
+        // None of its hits was timed: its time is unknown, and not zero.
         let some = |text: String| if probe.run_ns == 0 { "-".into() } else { text };
         table.row(vec![
             probe.name.clone(),

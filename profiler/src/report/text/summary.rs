@@ -289,12 +289,18 @@ pub(super) fn cost(report: &Report, page: &mut Page) {
         "calibrated" => ", estimated",
         _ => "",
     };
+    let unmeasured = match overhead.unmeasured_hits {
+        0 => String::new(),
+        n => format!(", without {} hits that were not timed", count(n)),
+    };
     let text = format!(
-        "cost: {} of one core in eBPF ({} hits{per}{source}), pgstrobe itself {} of a core, {}",
+        "cost: {} of one core in eBPF ({} hits{per}{source}{unmeasured}), pgstrobe itself {} of a core, {}, and {} of maps in \
+         the kernel",
         of_core(overhead.run_ns),
         count(overhead.hits),
         of_core(overhead.own_cpu_ns),
-        tie(&bytes(overhead.own_rss_bytes))
+        tie(&bytes(overhead.own_rss_bytes)),
+        tie(&bytes(overhead.map_bytes))
     );
     page.wrapped(Style::Plain, &text, 6, 3);
 }

@@ -6,20 +6,19 @@ mod owner;
 mod sum;
 mod trace;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{Array, HashMap as BpfMap, MapData},
-};
 use pgstrobe_common::{
     block::{BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_CLUSTER, OWNER_FOLDED},
     trace::Traced,
 };
 
 use crate::{
+    instrument::Instrument,
     kernel::cgroup_names::{Group, Hierarchy, Names},
+    maps::Map,
+    pace::Every,
     postgres::server::Server,
     report::model::Report,
 };
@@ -27,36 +26,35 @@ use devices::Devices;
 use owner::Owners;
 use sum::Sum;
 
-/// Ticks between two looks at cgroups and devices: a second.
-const LOOK: u64 = 10;
+/// How often cgroups and devices are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Block {
-    rows: BpfMap<MapData, BlockKey, BlockRow>,
-    cluster: Array<MapData, u64>,
+    rows: Map<BlockKey, BlockRow>,
+    cluster: Map<u32, u64>,
     /// Up to the last report.
     before: HashMap<BlockKey, Box<BlockRow>>,
     names: Names,
     devices: Devices,
     /// Cgroup of the cluster.
     group: Group,
-    ticks: u64,
+    look_due: Every,
     /// Requests that were sent by themselves, since they were last taken.
     traced: Vec<Traced>,
-    /// Cgroups were looked for since the last tick that is a [`LOOK`].
+    /// Cgroups were looked for since the last [`LOOK`].
     sought: bool,
 }
 
 impl Block {
-    pub fn open(ebpf: &mut Ebpf, server: &Server) -> Result<Self> {
-        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+    pub fn open(instrument: &mut Instrument, server: &Server) -> Result<Self> {
         let mut this = Self {
-            rows: BpfMap::try_from(map("BLOCKS")?)?,
-            cluster: Array::try_from(map("BLOCK_CGROUP")?)?,
+            rows: instrument.table("BLOCKS")?,
+            cluster: instrument.array("BLOCK_CGROUP")?,
             before: HashMap::new(),
             names: Names::open(),
             devices: Devices::open(),
             group: Group::default(),
-            ticks: 0,
+            look_due: Every::after(LOOK),
             traced: Vec::new(),
             sought: false,
         };
@@ -64,7 +62,7 @@ impl Block {
         for device in this.devices.numbers() {
             for (op, cluster) in (0..OPS).flat_map(|op| [(op, 0), (op, OWNER_CLUSTER)]) {
                 let key = BlockKey { cgroup: 0, device, pid: 0, op, owner: OWNER_FOLDED | cluster };
-                this.rows.insert(key, BlockRow::EMPTY, 0).context("the map of block requests")?;
+                this.rows.set(&key, &BlockRow::EMPTY).context("the map of block requests")?;
             }
         }
         this.look(server);
@@ -72,8 +70,7 @@ impl Block {
     }
 
     pub fn tick(&mut self, server: &Server) {
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(LOOK) {
+        if self.look_due.is_due() {
             self.look(server);
             self.sought = false;
         }
@@ -83,8 +80,8 @@ impl Block {
     fn look(&mut self, server: &Server) {
         let (group, own) = self.names.of_process(server.cluster.postmaster_pid);
         self.group = group;
-        let _ = self.cluster.set(0, own.unwrap_or(0), 0);
-        let keys: Vec<BlockKey> = self.rows.keys().flatten().collect();
+        let _ = self.cluster.set(&0, &own.unwrap_or(0));
+        let keys: Vec<BlockKey> = self.rows.keys();
         self.devices.learn(keys.iter().map(|key| key.device));
         if keys.iter().any(|key| key.cgroup != 0 && !self.names.knows(hierarchy(key.cgroup), id(key.cgroup))) {
             self.names.refresh();
@@ -94,7 +91,7 @@ impl Block {
     pub fn fill(&mut self, report: &mut Report, server: &Server) {
         self.look(server);
         let mut sums = Vec::new();
-        for (key, row) in self.rows.iter().flatten() {
+        for (key, row) in self.rows.entries() {
             let before = self.before.get(&key);
             let sum = Sum::of(&row, before.map(|row| &**row));
             if sum.is_empty() {

@@ -4,20 +4,20 @@
 //! every report, and what a file gained since the one before goes into the row of its name.
 
 use std::{
-    collections::HashMap as Map,
+    collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{HashMap, MapData},
-};
+use anyhow::Result;
 use pgstrobe_common::files::{self, CLASS_TEMP, CLASSES, FileIo, FileKey, MAX_FILES};
 
 use super::tablespaces::Tablespaces;
 use crate::{
     aggregate::path_of,
+    instrument::Instrument,
+    maps::Map,
+    pace::Every,
     postgres::{
         backend::Role,
         catalog::DEFAULT_TABLESPACE,
@@ -33,7 +33,7 @@ const MAX_ROWS: usize = 5_000;
 
 /// Files looked through now and then for those nobody uses any more.
 const CROWDED: usize = MAX_FILES as usize / 2;
-const SWEEP_TICKS: u64 = 50;
+const SWEEP: Duration = Duration::from_secs(5);
 /// Sweeps without a change after which a file is given up: half a minute.
 const IDLE_SWEEPS: u32 = 6;
 
@@ -60,22 +60,22 @@ struct Known {
 }
 
 pub struct Files {
-    map: HashMap<MapData, FileKey, FileIo>,
+    map: Map<FileKey, FileIo>,
     data_directory: PathBuf,
     /// The same, as this process reaches it.
     directory: PathBuf,
     tablespaces: Tablespaces,
-    known: Map<FileKey, Known>,
+    known: HashMap<FileKey, Known>,
     /// Of the interval.
-    rows: Map<Name, FileIo>,
+    rows: HashMap<Name, FileIo>,
     /// Files of relations that were met for the first time since the last tick.
     new: Vec<RelationFile>,
-    ticks: u64,
+    sweep: Every,
 }
 
 impl Files {
-    pub fn open(ebpf: &mut Ebpf, server: &Server) -> Result<Self> {
-        let map = HashMap::try_from(ebpf.take_map("FILES").context("no map FILES")?)?;
+    pub fn open(instrument: &mut Instrument, server: &Server) -> Result<Self> {
+        let map = instrument.table("FILES")?;
         let data_directory = server.cluster.data_directory.clone();
         let directory = PathBuf::from(format!("/proc/{}/root", server.cluster.postmaster_pid))
             .join(data_directory.strip_prefix("/").unwrap_or(&data_directory));
@@ -85,10 +85,10 @@ impl Files {
             data_directory,
             directory,
             tablespaces,
-            known: Map::new(),
-            rows: Map::new(),
+            known: HashMap::new(),
+            rows: HashMap::new(),
             new: Vec::new(),
-            ticks: 0,
+            sweep: Every::after(SWEEP),
         })
     }
 
@@ -133,8 +133,7 @@ impl Files {
 
     /// Makes room in the kernel side's map where it is short.
     pub fn tick(&mut self, _server: &Server) {
-        self.ticks += 1;
-        if self.known.len() < CROWDED || !self.ticks.is_multiple_of(SWEEP_TICKS) {
+        if self.known.len() < CROWDED || !self.sweep.is_due() {
             return;
         }
         self.take(|known, gained| {
@@ -147,7 +146,7 @@ impl Files {
     fn take(&mut self, keep: impl Fn(&mut Known, bool) -> bool) {
         let (map, rows) = (&mut self.map, &mut self.rows);
         self.known.retain(|key, known| {
-            let Ok(now) = map.get(key, 0) else { return false };
+            let Some(now) = map.get(key) else { return false };
             let gained = now.since(&known.taken);
             let any = gained != FileIo::default();
             if any {
@@ -156,7 +155,7 @@ impl Files {
             }
             let keep = keep(known, any);
             if !keep {
-                let _ = map.remove(key);
+                map.remove(key);
             }
             keep
         });
@@ -167,7 +166,7 @@ impl Files {
         for backend_type in (0..BACKEND_TYPES).chain([u32::MAX]) {
             for class in 0..CLASSES as u32 {
                 let key = FileKey::pool(backend_type, class);
-                if self.known.contains_key(&key) || self.map.get(&key, 0).is_err() {
+                if self.known.contains_key(&key) || self.map.get(&key).is_none() {
                     continue;
                 }
                 let kind = ["relation", "temp", "wal", "other"][class as usize];
@@ -211,7 +210,7 @@ fn role(server: &Server, backend_type: u32) -> &'static str {
     server.role(backend_type).unwrap_or(Role::Unknown).name()
 }
 
-fn add(rows: &mut Map<Name, FileIo>, name: &Name, gained: &FileIo) {
+fn add(rows: &mut HashMap<Name, FileIo>, name: &Name, gained: &FileIo) {
     match rows.get_mut(name) {
         Some(row) => row.add(gained),
         None => drop(rows.insert(name.clone(), *gained)),
@@ -219,9 +218,9 @@ fn add(rows: &mut Map<Name, FileIo>, name: &Name, gained: &FileIo) {
 }
 
 /// The rows of a report; `folded` counts those that found no room.
-fn model(rows: Map<Name, FileIo>, folded: &mut u64) -> model::Files {
+fn model(rows: HashMap<Name, FileIo>, folded: &mut u64) -> model::Files {
     let time = |io: &model::FileIo| std::cmp::Reverse((io.read_ns + io.write_ns + io.extend_ns, io.reads + io.writes));
-    let mut relations: Map<(RelationFile, &'static str), model::FileIo> = Map::new();
+    let mut relations: HashMap<(RelationFile, &'static str), model::FileIo> = HashMap::new();
     let mut by: Vec<model::FileBy> = Vec::new();
     for (name, io) in rows {
         let io = io_model(&io);

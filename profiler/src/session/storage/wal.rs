@@ -6,8 +6,6 @@ mod series;
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
-use aya::Ebpf;
 use pgstrobe_common::record::{self, WAL_USAGE_LEN};
 
 use crate::{
@@ -80,7 +78,7 @@ impl Process {
 }
 
 impl Wal {
-    pub fn open(_ebpf: &mut Ebpf, server: &Server) -> Result<Self> {
+    pub fn open(server: &Server) -> Self {
         let clock = Clock::now();
         let mut this = Self {
             postmaster: server.cluster.postmaster_pid,
@@ -104,7 +102,7 @@ impl Wal {
             }
         }
         this.count_transactions();
-        Ok(this)
+        this
     }
 
     /// Once a tick, before the records of this time are taken out of the ring buffer.

@@ -5,19 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{HashMap as KernelMap, MapData},
-};
+use anyhow::Result;
 use pgstrobe_common::writeback::{WritebackKey, WritebackSum};
 
 use crate::{
+    instrument::Instrument,
     kernel::{
         btf::Btf,
         device,
         vm::{self, Dirty},
     },
+    maps::Map,
     postgres::{places, server::Server},
     report::model::{self, Report, WritebackSlice},
 };
@@ -32,7 +30,7 @@ const MOST_SLICES: usize = 120;
 const BLOCK: u64 = 8192;
 
 pub struct Writeback {
-    written: KernelMap<MapData, WritebackKey, WritebackSum>,
+    written: Map<WritebackKey, WritebackSum>,
     reasons: Vec<String>,
     /// What of the server lies on which disk, as far as its file systems have answered since the profile began.
     disks: BTreeSet<(&'static str, String)>,
@@ -89,8 +87,8 @@ fn enter(slices: &mut Vec<Slice>, length: &mut Duration, look: Slice) {
 }
 
 impl Writeback {
-    pub fn open(ebpf: &mut Ebpf, btf: &Btf, server: &Server) -> Result<Self> {
-        let written = KernelMap::try_from(ebpf.take_map("WRITTEN").context("no map WRITTEN")?)?;
+    pub fn open(instrument: &mut Instrument, btf: &Btf, server: &Server) -> Result<Self> {
+        let written = instrument.table("WRITTEN")?;
         let last = Dirty::now();
         let mut this = Self {
             written,
@@ -112,7 +110,7 @@ impl Writeback {
     }
 
     fn sums(&self) -> HashMap<WritebackKey, WritebackSum> {
-        self.written.iter().flatten().collect()
+        self.written.entries().collect()
     }
 
     fn by_reason(&self, sums: &HashMap<WritebackKey, WritebackSum>) -> Vec<u64> {

@@ -15,11 +15,11 @@ pub struct ProgramCost {
 }
 
 /// The switch of the kernel's statistics; off again when dropped.
-pub struct Timing(#[expect(dead_code, reason = "held")] OwnedFd);
+pub(super) struct Timing(#[expect(dead_code, reason = "held")] OwnedFd);
 
 impl Timing {
     /// None where the kernel has no such switch (before 5.8) or refuses.
-    pub fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         enable_stats(Stats::RunTime).ok().map(Self)
     }
 }
@@ -63,4 +63,34 @@ pub fn own_rss_bytes() -> u64 {
     let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     // SAFETY: a plain query.
     pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
+}
+
+/// Kernel memory of the maps this process holds, in bytes: `memlock` of their descriptors, each map once (`bpf_map_show_fdinfo`,
+/// kernel/bpf/syscall.c). From 5.11 on it counts for the memory cgroup of whoever made them.
+pub fn map_bytes() -> u64 {
+    let open = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let maps = open.filter_map(|fd| map_of(&std::fs::read_to_string(fd.path()).ok()?));
+    maps.collect::<std::collections::BTreeMap<u64, u64>>().into_values().sum()
+}
+
+/// Number and memory of a map, if the descriptor is one of a map.
+fn map_of(fdinfo: &str) -> Option<(u64, u64)> {
+    let value = |name: &str| {
+        let mut lines = fdinfo.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(known, _)| *known == name).and_then(|(_, value)| value.trim().parse().ok())
+    };
+    Some((value("map_id")?, value("memlock")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_of_maps_tell_their_memory() {
+        let map = "pos:\t0\nflags:\t02000002\nmap_type:\t2\nkey_size:\t4\nmemlock:\t4096\nmap_id:\t7\nfrozen:\t0\n";
+        assert_eq!(map_of(map), Some((7, 4096)));
+        assert_eq!(map_of("pos:\t0\nprog_type:\t5\nmemlock:\t8192\nprog_id:\t9\n"), None);
+        assert_eq!(map_of("pos:\t0\nflags:\t02\n"), None);
+    }
 }

@@ -24,8 +24,8 @@ use pgstrobe_common::{
     trace::{TRACE_NONE, TRACED_NAMES},
 };
 
+use super::counters::counter;
 use crate::{
-    counters::counter,
     kernel::btf::Btf,
     probes::{Hook, Point, Probe, Way},
 };

@@ -1,0 +1,147 @@
+//! How far what was measured can be trusted, and what it cost: losses, hits of every probe, run time, memory.
+
+use std::collections::BTreeMap;
+
+use pgstrobe_common::state::{HIT_KINDS, LOST_NAMES, LOST_REASONS};
+
+use super::{
+    Instrument, attach,
+    cost::{self, ProgramCost},
+    costs,
+    counters::counter,
+};
+use crate::{
+    probes::{Hook, Point},
+    report::model,
+};
+
+/// Counters up to the last [`Instrument::cut`].
+#[derive(Default)]
+pub(super) struct Before {
+    hits: [u64; HIT_KINDS as usize],
+    lost: [u64; LOST_REASONS as usize],
+    skipped: u64,
+    own_cpu_ns: u64,
+}
+
+impl Before {
+    /// What proved the hooks is none of the profile.
+    pub fn now(instrument: &Instrument) -> Self {
+        Self {
+            hits: std::array::from_fn(|kind| counter(&instrument.ebpf, "HITS", kind as u32)),
+            lost: [0; LOST_REASONS as usize],
+            skipped: 0,
+            own_cpu_ns: cost::own_cpu_ns(),
+        }
+    }
+}
+
+/// What a counter gained. One that runs backwards was taken from a program that is gone: nothing is known of it.
+fn gained(before: &mut u64, now: u64) -> u64 {
+    now.saturating_sub(std::mem::replace(before, now))
+}
+
+/// Losses, probes and cost of a stretch of time, of the whole host.
+#[derive(Clone, Debug, Default)]
+pub struct Cut {
+    pub lost: BTreeMap<String, u64>,
+    pub probes: Vec<model::ProbeCoverage>,
+    /// Without the cost of a statement, which knows nothing of statements.
+    pub overhead: model::Overhead,
+    pub notes: Vec<String>,
+}
+
+impl Instrument {
+    /// What there was since the last cut. `last`: there will be no other.
+    pub fn cut(&mut self, last: bool) -> Cut {
+        self.costs.settle(&self.ebpf, &self.attached, last);
+        let mut cut = Cut::default();
+        for (reason, before) in self.before.lost.iter_mut().enumerate() {
+            let n = gained(before, counter(&self.ebpf, "LOST", reason as u32));
+            cut.lost.insert(LOST_NAMES[reason].into(), n);
+        }
+        let skipped = gained(&mut self.before.skipped, costs::skipped_runs(&self.ebpf, &self.attached));
+        cut.lost.insert("programs_skipped".into(), skipped);
+        let mut hits = [0; HIT_KINDS as usize];
+        for (kind, hits) in hits.iter_mut().enumerate() {
+            *hits = gained(&mut self.before.hits[kind], counter(&self.ebpf, "HITS", kind as u32));
+        }
+        cut.probes = self.attached.iter().map(|attached| self.probe(attached, &hits)).collect();
+        let unmeasured = cut.probes.iter().filter(|probe| !probe.measured);
+        let own_cpu_ns = cost::own_cpu_ns();
+        cut.overhead = model::Overhead {
+            hits: cut.probes.iter().map(|probe| probe.hits).sum(),
+            run_ns: cut.probes.iter().map(|probe| probe.run_ns).sum(),
+            unmeasured_hits: unmeasured.map(|probe| probe.hits).sum(),
+            run_ns_per_statement: 0.0,
+            source: if self.exact { "kernel" } else { "calibrated" }.into(),
+            own_cpu_ns: gained(&mut self.before.own_cpu_ns, own_cpu_ns),
+            own_rss_bytes: cost::own_rss_bytes(),
+            map_bytes: cost::map_bytes(),
+        };
+        if self.costs.untimed {
+            cut.notes.push(
+                "the cost is not measured: the kernel times programs only for CAP_SYS_ADMIN, and from 5.8 on; its 0 means \
+                 unknown"
+                    .into(),
+            );
+        }
+        cut
+    }
+
+    fn probe(&self, attached: &attach::Attached, hits: &[u64; HIT_KINDS as usize]) -> model::ProbeCoverage {
+        let probe = attached.probe;
+        let hooks = attached.way.map_or(&[][..], |way| way.hooks);
+        let mut timed = ProgramCost::default();
+        for hook in hooks {
+            let cost = self.costs.of(hook.program);
+            // The second program of a hook adds to what a hit costs.
+            timed.hits += if matches!(hook.point, Point::TpBtfAgain(_)) { 0 } else { cost.hits };
+            timed.run_ns += cost.run_ns;
+        }
+        let cost = if self.exact { timed } else { extrapolated(timed, total(probe.hit_kinds, hits)) };
+        model::ProbeCoverage {
+            name: probe.name.into(),
+            level: probe.level.name().into(),
+            hooks: hooks.iter().filter(|hook| self.is_loaded(hook)).map(|hook| hook.point.describe()).collect(),
+            attached: attached.way.is_some(),
+            hits: cost.hits,
+            run_ns: cost.run_ns,
+            measured: cost.hits == 0 || timed.hits != 0,
+            reason: attached.reason.clone(),
+        }
+    }
+
+    fn is_loaded(&self, hook: &Hook) -> bool {
+        self.ebpf.program(hook.program).is_some_and(|program| attach::descriptor(program).is_some())
+    }
+}
+
+fn total(kinds: &[u32], hits: &[u64; HIT_KINDS as usize]) -> u64 {
+    kinds.iter().filter_map(|kind| hits.get(*kind as usize)).sum()
+}
+
+/// The cost of so many hits by what the timed ones cost; 0 where none was timed, which is then said.
+fn extrapolated(timed: ProgramCost, hits: u64) -> ProgramCost {
+    let run_ns = u128::from(hits) * u128::from(timed.run_ns) / u128::from(timed.hits.max(1));
+    ProgramCost { hits, run_ns: if timed.hits == 0 { 0 } else { u64::try_from(run_ns).unwrap_or(u64::MAX) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_runs_backwards_gains_nothing() {
+        let mut before = 5;
+        assert_eq!((gained(&mut before, 12), gained(&mut before, 3), gained(&mut before, 10)), (7, 0, 7));
+    }
+
+    #[test]
+    fn hits_that_were_not_timed_cost_what_the_timed_ones_do() {
+        let cost = |hits, run_ns| ProgramCost { hits, run_ns };
+        assert_eq!(extrapolated(cost(10, 1_000), 55), cost(55, 5_500));
+        assert_eq!(extrapolated(cost(0, 0), 55), cost(55, 0));
+        assert_eq!(extrapolated(cost(1, u64::MAX), u64::MAX), cost(u64::MAX, u64::MAX));
+    }
+}
