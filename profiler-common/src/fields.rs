@@ -179,7 +179,7 @@ table! {
 }
 
 table! {
-    /// Byte offsets in Postgres structs that only userspace reads: the kernel side's settings do without them. Each use
+    /// Byte offsets in Postgres structs that only userspace reads: the kernel side does without them. Each use
     /// carries its own proof (see postgres/locks.rs and postgres/catalog), so that no check before the profile is needed.
     UserFields, USER_FIELDS {
         /// Odd while the entry is being changed.
@@ -265,6 +265,8 @@ macro_rules! symbols {
         pub const PG_SYMBOLS: &[(&str, &str)] = &[$((stringify!($name), $symbol),)+];
 
         impl PgSymbols {
+            pub const UNRESOLVED: Self = Self { $($name: 0,)+ };
+
             /// Asks `address_of` for each symbol in turn.
             pub fn resolve(mut address_of: impl FnMut(&str) -> Option<u64>) -> Self {
                 Self { $($name: address_of($symbol).unwrap_or(0),)+ }

@@ -23,16 +23,18 @@ pub struct FileKey {
     pub inode: u64,
     /// Hash and length of its name, which the kernel mixes with the address of the directory.
     pub name: u64,
-    /// `MyBackendType`, `u32::MAX` where it could not be read.
+    /// `MyBackendType`, `u32::MAX` where it could not be read. It means another role in another version.
     pub backend_type: u32,
     /// Number of the pool, 0 for a file.
-    pub pool: u32,
+    pub pool: u16,
+    /// Number of the server ([`crate::cluster`]).
+    pub cluster: u16,
 }
 
 impl FileKey {
     /// What is not kept file by file: temporary files, and those of a class that found no room.
-    pub const fn pool(backend_type: u32, class: u32) -> Self {
-        Self { inode: 0, name: 0, backend_type, pool: class + 1 }
+    pub const fn pool(cluster: u16, backend_type: u32, class: u32) -> Self {
+        Self { inode: 0, name: 0, backend_type, pool: class as u16 + 1, cluster }
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod aio;
 pub mod block;
+pub mod cluster;
 pub mod context;
 pub mod fields;
 pub mod files;

@@ -8,44 +8,44 @@ use crate::{
 };
 
 /// [`Statement`].
-pub const KIND_STATEMENT: u32 = 1;
+pub const KIND_STATEMENT: u16 = 1;
 /// [`Fork`].
-pub const KIND_FORK: u32 = 2;
+pub const KIND_FORK: u16 = 2;
 /// [`Ready`]: a connection finished authentication and start-up.
-pub const KIND_READY: u32 = 3;
+pub const KIND_READY: u16 = 3;
 /// [`Exit`].
-pub const KIND_EXIT: u32 = 4;
+pub const KIND_EXIT: u16 = 4;
 /// [`Text`].
-pub const KIND_TEXT: u32 = 5;
+pub const KIND_TEXT: u16 = 5;
 /// [`Sync`].
-pub const KIND_SYNC: u32 = 6;
+pub const KIND_SYNC: u16 = 6;
 /// [`Batch`].
-pub const KIND_BATCH: u32 = 7;
+pub const KIND_BATCH: u16 = 7;
 /// [`Title`]: who a process was that is about to end.
-pub const KIND_TITLE: u32 = 8;
+pub const KIND_TITLE: u16 = 8;
 /// [`Wake`].
-pub const KIND_WAKE: u32 = 9;
+pub const KIND_WAKE: u16 = 9;
 /// [`crate::files::File`].
-pub const KIND_FILE: u32 = 10;
+pub const KIND_FILE: u16 = 10;
 /// [`crate::files::StatementIo`].
-pub const KIND_STATEMENT_IO: u32 = 11;
+pub const KIND_STATEMENT_IO: u16 = 11;
 /// [`crate::files::Truncated`].
-pub const KIND_TRUNCATED: u32 = 12;
+pub const KIND_TRUNCATED: u16 = 12;
 /// [`WalWritten`].
-pub const KIND_WAL_WRITTEN: u32 = 14;
+pub const KIND_WAL_WRITTEN: u16 = 14;
 /// [`Checkpoint`].
-pub const KIND_CHECKPOINT: u32 = 15;
+pub const KIND_CHECKPOINT: u16 = 15;
 /// [`crate::aio::AioWake`].
-pub const KIND_AIO_WAKE: u32 = 16;
+pub const KIND_AIO_WAKE: u16 = 16;
 
 /// [`Pause`].
-pub const KIND_PAUSE: u32 = 13;
+pub const KIND_PAUSE: u16 = 13;
 
 /// [`crate::reclaim::Reclaimed`].
-pub const KIND_RECLAIMED: u32 = 17;
+pub const KIND_RECLAIMED: u16 = 17;
 
 /// [`crate::trace::Traced`].
-pub const KIND_TRACED: u32 = 18;
+pub const KIND_TRACED: u16 = 18;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -63,7 +63,10 @@ pub const STATEMENT_CUT: u32 = 1 << 5;
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Header {
-    pub kind: u32,
+    /// `KIND_`.
+    pub kind: u16,
+    /// Number of the server it is of ([`crate::cluster`]), [`crate::cluster::NO_CLUSTER`] for what is of none.
+    pub cluster: u16,
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// `CLOCK_MONOTONIC` of the event; for a statement or a sync, of its end. Nanoseconds.

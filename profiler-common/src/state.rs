@@ -1,7 +1,7 @@
 //! What the kernel side keeps per backend, and the settings it runs with.
 
 use crate::{
-    fields::{BlockFields, KernelFields, PgFields, PgSymbols},
+    fields::{BlockFields, KernelFields},
     files::{CLASSES, ClassIo, FileCall},
     ledger::{Ledger, SAMPLES, Sample},
     reclaim::BackendReclaim,
@@ -20,24 +20,11 @@ pub const BOUNDARY_UPROBE: u32 = 1;
 pub struct Settings {
     pub kernel: KernelFields,
     pub block: BlockFields,
-    pub pg: PgFields,
     pub boundary: u32,
-    /// `track_activity_query_size`: longest activity string with its terminating zero, in bytes.
-    pub activity_size: u32,
     /// 1 when sleeps are split by wait event.
     pub wait_events: u32,
-    /// `MyBackendType` values of this version: client backend, walsender.
-    pub backend_type_client: u32,
-    pub backend_type_walsender: u32,
     /// 1 where `bpf_get_current_task_btf` and `bpf_task_pt_regs` exist.
     pub task_btf: u32,
-    /// `STATE_RUNNING` of this version.
-    pub state_running: u32,
-    /// Wait events in which one backend does the work of others and wakes them (group updates), and `SyncRep`, beside
-    /// those of the classes `LWLock`, `Lock` and `BufferPin`; 0 for none.
-    pub waits_for_others: [u32; 3],
-    /// Wait event in which a backend waits for a read of another process (18 and later); 0 for none.
-    pub wait_for_aio: u32,
     /// Bit of `task_struct.in_iowait` in the word at its offset, 0 where unknown.
     pub in_iowait: u32,
     /// The same of `task_struct.frozen`.
@@ -67,16 +54,9 @@ impl Settings {
     pub const UNRESOLVED: Self = Self {
         kernel: KernelFields::UNRESOLVED,
         block: BlockFields::UNRESOLVED,
-        pg: PgFields::UNRESOLVED,
         boundary: BOUNDARY_SOCKET,
-        activity_size: 1024,
         wait_events: 1,
-        backend_type_client: u32::MAX,
-        backend_type_walsender: u32::MAX,
         task_btf: 0,
-        state_running: u32::MAX,
-        waits_for_others: [0; 3],
-        wait_for_aio: 0,
         in_iowait: 0,
         frozen: 0,
         twice: 0,
@@ -89,16 +69,6 @@ impl Settings {
         trace_min_us: 0,
         empty: 0,
     };
-}
-
-/// Changes when the postmaster is replaced; lives in an array map.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    pub postmaster: u32,
-    /// 1 while a cgroup of the server has a CPU quota.
-    pub quota: u32,
-    pub symbols: PgSymbols,
 }
 
 /// The backend is between fork and its first ReadyForQuery.
@@ -202,9 +172,11 @@ pub struct Backend {
     pub away_ns: u64,
     /// The client's socket (its `struct sock`, or file descriptor + 1 with the syscall hooks), 0 while unknown.
     pub sock: u64,
-    /// `MyBEEntry`, the activity string and the wait event of this process, read once it is past start-up.
+    /// Where `MyBEEntry`, the activity string, the query id and the wait event of this process are, found once it is past
+    /// start-up; 0 while unknown, and for what is not there.
     pub status: u64,
     pub activity: u64,
+    pub query_id: u64,
     pub wait_event: u64,
     /// Last send: time, user buffer and bytes; bytes of the one before.
     pub sent_ns: u64,
@@ -229,7 +201,8 @@ pub struct Backend {
     pub announced: u32,
     /// In how many periods its cgroup had run out of its CPU quota when the CPU was last taken from it.
     pub group_throttles: u32,
-    pub _pad: u32,
+    /// Number of its server, an index into `CLUSTERS` ([`crate::cluster`]).
+    pub cluster: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
@@ -268,7 +241,7 @@ pub struct Backend {
 
 const _: () = assert!(
     size_of::<Backend>()
-        == 46 * 8
+        == 47 * 8
             + 2 * size_of::<Ledger>()
             + 16 * SAMPLES
             + size_of::<Batch>()
@@ -337,6 +310,5 @@ pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
 mod user {
     // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
     unsafe impl aya::Pod for super::Settings {}
-    unsafe impl aya::Pod for super::Target {}
     unsafe impl aya::Pod for super::Backend {}
 }

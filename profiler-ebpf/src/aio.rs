@@ -3,7 +3,7 @@
 use pgstrobe_common::{
     aio::{AIO_FROM_DEVICE, AioWake},
     context,
-    record::{Header, KIND_AIO_WAKE},
+    record::KIND_AIO_WAKE,
     state::{BACKEND_OPEN, BACKEND_SLEPT, Backend},
 };
 
@@ -18,7 +18,7 @@ pub fn woken(b: &mut Backend, pid: u32, waker: &Backend) {
         waker.off_ns >= call.last_began_ns && waker.flags & BACKEND_SLEPT != 0 && waker.context & context::IOWAIT != 0;
     b.waker = pid;
     emit::record(AioWake {
-        header: Header { kind: KIND_AIO_WAKE, pid: b.pid, ts_ns: now },
+        header: emit::header(KIND_AIO_WAKE, b, now),
         waker: pid,
         flags: if waited || call.device_read_bytes != 0 { AIO_FROM_DEVICE } else { 0 },
         waited_ns: now - b.wait_began_ns,

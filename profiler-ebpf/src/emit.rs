@@ -21,6 +21,12 @@ use crate::{
 /// Userspace drains on a timer; a wake-up per record would cost more than the record.
 pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 
+/// The header of a record of a backend.
+#[inline(always)]
+pub fn header(kind: u16, b: &Backend, ts_ns: u64) -> Header {
+    Header { kind, cluster: b.cluster as u16, pid: b.pid, ts_ns }
+}
+
 /// Sends one plain record.
 #[inline(always)]
 pub fn record<T: 'static>(value: T) {
@@ -66,7 +72,7 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         // SAFETY: every field is written. Field by field: the record is too large for the stack.
         unsafe {
             let record = entry.as_mut_ptr();
-            (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT, pid: b.pid, ts_ns: end });
+            (&raw mut (*record).header).write(header(KIND_STATEMENT, b, end));
             (&raw mut (*record).finished).write(finished);
             copy(&raw mut (*record).ledger, ledger);
             copy(&raw mut (*record).samples, &b.inside_samples);
@@ -92,7 +98,7 @@ pub fn io(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
     // SAFETY: every field is written.
     unsafe {
         let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(Header { kind: KIND_STATEMENT_IO, pid: b.pid, ts_ns: end });
+        (&raw mut (*record).header).write(header(KIND_STATEMENT_IO, b, end));
         (&raw mut (*record).class_key).write(class_key);
         (&raw mut (*record).flags).write(flags);
         (&raw mut (*record)._pad).write(0);
@@ -113,7 +119,7 @@ pub fn flush(b: &mut Backend) {
 
 #[inline(always)]
 fn send_batch(b: &mut Backend, len: u32) {
-    b.batch.header = Header { kind: KIND_BATCH, pid: b.pid, ts_ns: 0 };
+    b.batch.header = header(KIND_BATCH, b, 0);
     let size = offset_of!(Batch, statements) + len as usize * size_of::<Finished>();
     if output((&raw mut b.batch).cast(), size as u64) != 0 {
         lost_many(LOST_RING_FULL, len as u64);
@@ -134,7 +140,7 @@ fn output(from: *mut core::ffi::c_void, size: u64) -> i64 {
 
 /// Sends the text of a class from `buffer`, which holds `len` bytes of it, and remembers how much of it is known.
 #[inline(always)]
-pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: u32) {
+pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, len: u32) {
     let cut = flags & TEXT_CUT != 0;
     // Room in the map first: without it the text would be sent again and again.
     if CLASSES.insert(class_key, TEXT_UNDER_WAY, 0).is_err() {
@@ -143,7 +149,7 @@ pub fn text(buffer: &mut TextBuffer, pid: u32, class_key: u64, flags: u32, len: 
     }
     // Bounded in a form the verifier sees: 64 KiB is the most.
     let len = len & 0xffff;
-    buffer.record = Text { header: Header { kind: KIND_TEXT, pid, ts_ns: now() }, class_key, flags, len };
+    buffer.record = Text { header: header(KIND_TEXT, b, now()), class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
     if output((&raw mut buffer.record).cast(), size) != 0 {
         lost(LOST_TEXT);

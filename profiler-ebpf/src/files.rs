@@ -5,7 +5,7 @@ use pgstrobe_common::{
     files::{
         CLASS_OTHER, CLASS_RELATION, CLASS_TEMP, CLASS_WAL, CLASSES, File as FileRecord, FileCall, FileIo, FileKey,
     },
-    record::{Header, KIND_FILE},
+    record::KIND_FILE,
     state::{
         BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend, LOST_FILE_NAME, LOST_FILES_FULL,
         LOST_OTHER_RECORDS,
@@ -13,7 +13,8 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    globals::{FILES, RING, lost, setting},
+    clusters, emit,
+    globals::{FILES, RING, lost},
     instructions,
     kernel::{File, Inode},
     postgres, targets,
@@ -29,23 +30,22 @@ pub const WRITE: u32 = 3;
 pub const ALLOCATE: u32 = 4;
 pub const TRUNCATE: u32 = 5;
 
-/// `MyBackendType`, read only while it may change.
+/// `MyBackendType`, read only while it may change, which is up to the end of start-up.
 #[inline(always)]
 pub fn backend_type(b: &mut Backend) -> u32 {
-    let known = b.backend_type;
-    if b.flags & BACKEND_STARTING == 0 && is_client(known) {
-        return known;
+    if b.flags & BACKEND_STARTING == 0 && b.backend_type != u32::MAX {
+        return b.backend_type;
     }
-    let now = postgres::backend_type();
-    if is_client(now) {
+    let now = postgres::backend_type(b);
+    if b.flags & BACKEND_STARTING == 0 {
         b.backend_type = now;
     }
     now
 }
 
 #[inline(always)]
-fn is_client(backend_type: u32) -> bool {
-    backend_type == setting!(backend_type_client) || backend_type == setting!(backend_type_walsender)
+fn is_client(b: &Backend, backend_type: u32) -> bool {
+    clusters::of(b).is_some_and(|cluster| postgres::is_client(cluster, backend_type))
 }
 
 /// A call that has returned.
@@ -67,7 +67,7 @@ pub fn count(b: &mut Backend, io: &FileIo, returned: Returned, who: u32) {
     let call = &b.file_call;
     let class = (io.class as usize) & (CLASSES - 1);
     // Whose work it is: of the open statement, or of a process that has none, as a parallel worker.
-    let own = b.flags & BACKEND_OPEN != 0 || b.flags & BACKEND_STARTING != 0 && !is_client(who);
+    let own = b.flags & BACKEND_OPEN != 0 || b.flags & BACKEND_STARTING != 0 && !is_client(b, who);
     // It may have slept until another's request, or its own earlier one, was done.
     let waited = b.off_ns >= returned.began && b.flags & BACKEND_SLEPT != 0 && b.context & context::IOWAIT != 0;
     if own {
@@ -158,15 +158,16 @@ fn add(sum: &u64, n: u64) {
 
 /// The entry of the file of a call, made when it is met for the first time; none for what lies in no directory.
 #[inline(always)]
-pub fn entry(call: &FileCall, who: u32) -> Option<&'static FileIo> {
-    let key = FileKey { inode: call.inode, name: call.name, backend_type: who, pool: 0 };
+pub fn entry(cluster: u32, call: &FileCall, who: u32) -> Option<&'static FileIo> {
+    let cluster = cluster as u16;
+    let key = FileKey { inode: call.inode, name: call.name, backend_type: who, pool: 0, cluster };
     if let Some(io) = known(&key) {
         return Some(io);
     }
     match first_call_on_file(who) {
         OWN_ENTRY => known(&key),
         0 => None,
-        class => known(&FileKey::pool(who, class - 1)),
+        class => known(&FileKey::pool(cluster, who, class - 1)),
     }
 }
 
@@ -179,30 +180,31 @@ const OWN_ENTRY: u32 = u32::MAX;
 #[inline(never)]
 pub extern "C" fn first_call_on_file(who: u32) -> u32 {
     let Some(b) = targets::current() else { return 0 };
+    let cluster = b.cluster as u16;
     let call = &b.file_call;
     let Some(class) = class(call) else { return 0 };
     // Temporary files come and go by the thousand: they are kept together.
     if class == CLASS_TEMP {
-        return pool(who, class);
+        return pool(cluster, who, class);
     }
-    let key = FileKey { inode: call.inode, name: call.name, backend_type: who, pool: 0 };
+    let key = FileKey { inode: call.inode, name: call.name, backend_type: who, pool: 0, cluster };
     if FILES.insert(&key, FileIo { class: class as u64, ..FileIo::default() }, NOEXIST).is_err() {
         // Another one of this type was faster, or there is no room.
         if known(&key).is_some() {
             return OWN_ENTRY;
         }
         lost(LOST_FILES_FULL);
-        return pool(who, class);
+        return pool(cluster, who, class);
     }
     let Some(mut entry) = RING.reserve::<FileRecord>(0) else {
         lost(LOST_OTHER_RECORDS);
         let _ = FILES.remove(&key);
-        return pool(who, class);
+        return pool(cluster, who, class);
     };
     // SAFETY: every field is written; unread path parts begin with a zero.
     unsafe {
         let record = &mut *entry.as_mut_ptr();
-        record.header = Header { kind: KIND_FILE, pid: b.pid, ts_ns: call.began_ns };
+        record.header = emit::header(KIND_FILE, b, call.began_ns);
         record.key = key;
         record.device = Inode(call.inode).device();
         record._pad = 0;
@@ -222,8 +224,8 @@ fn known(key: &FileKey) -> Option<&'static FileIo> {
 
 /// Makes sure of the pool of a class; the class plus 1.
 #[inline(always)]
-fn pool(who: u32, class: u32) -> u32 {
-    let key = FileKey::pool(who, class);
+fn pool(cluster: u16, who: u32, class: u32) -> u32 {
+    let key = FileKey::pool(cluster, who, class);
     if known(&key).is_none() {
         let _ = FILES.insert(&key, FileIo { class: class as u64, ..FileIo::default() }, NOEXIST);
         if known(&key).is_none() {

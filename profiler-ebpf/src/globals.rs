@@ -7,7 +7,7 @@ use aya_ebpf::{
 use pgstrobe_common::{
     files::{FileIo, FileKey, MAX_FILES},
     record::TEXT_LEN,
-    state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_READ_FAILED, LOST_REASONS, Settings, TEXT_BUFFERS, Target},
+    state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_READ_FAILED, LOST_REASONS, Settings, TEXT_BUFFERS},
 };
 
 /// Written by the loader before the load; frozen, so that the verifier sees constants.
@@ -61,10 +61,6 @@ pub static ANY_CROWDED: Array<u64> = Array::with_max_entries(1, 0);
 /// A backend's state at its fork, too large for the stack: one for each of the two programs.
 #[map]
 pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(2, 0);
-
-/// The one cluster under profile.
-#[map]
-pub static TARGET: Array<Target> = Array::with_max_entries(1, 0);
 
 /// Statement classes whose text was sent: [`TEXT_KNOWN`] or [`TEXT_WANTED`].
 /// Not an LRU map: looking up in one costs twice as much. A class that finds no room is counted, and shown without text.

@@ -14,10 +14,11 @@ use pgstrobe_common::{
 };
 
 use crate::{
+    clusters,
     globals::now,
     instructions::forgotten,
     kernel::{self, Current, Task},
-    pause, postgres, targets,
+    pause, postgres,
 };
 
 /// How much later than the scheduler takes its times a switch is seen, at the most, in nanoseconds. A larger difference is
@@ -251,14 +252,14 @@ pub fn depart(b: &mut Backend, task: Task, preempted: bool, now: u64, stack: imp
     let memory = !task.without_memory();
     if b.flags & BACKEND_STARTING != 0 && memory {
         // Background roles never leave this state; their type is needed when they end unseen.
-        let backend_type = postgres::backend_type();
+        let backend_type = postgres::backend_type(b);
         if backend_type != u32::MAX {
             b.backend_type = backend_type;
         }
     }
     b.flags = (b.flags | BACKEND_OFF) & !(BACKEND_SLEPT | BACKEND_THROTTLED);
     if preempted {
-        if targets::quota() {
+        if clusters::quota(b) {
             if task.throttled() {
                 b.flags |= BACKEND_THROTTLED;
             }
@@ -371,7 +372,7 @@ pub fn arrive(b: &mut Backend, task: Task, now: u64) {
 #[inline(always)]
 fn quota_ran_out(b: &mut Backend, task: u64) {
     if b.flags & (BACKEND_SLEPT | BACKEND_THROTTLED) == 0
-        && targets::quota()
+        && clusters::quota(b)
         && kernel::group_throttles(task) != b.group_throttles
     {
         b.flags |= BACKEND_THROTTLED;

@@ -1,7 +1,7 @@
 //! The eBPF side of pgstrobe: an index of its parts.
 //!
 //! Hooks live in `probes/`, one file a probe; they find the backend ([`targets`]), and hand it to the statement
-//! boundary ([`statement`]) or the ledger ([`ledger`]). Foreign memory is read only by [`kernel`] and [`postgres`].
+//! boundary ([`statement`]) or the ledger ([`ledger`]). What differs between servers is asked of [`clusters`]. Foreign memory is read only by [`kernel`] and [`postgres`].
 #![no_std]
 #![no_main]
 // For instructions that are not in the language: see `instructions`.
@@ -9,6 +9,7 @@
 
 mod aio;
 mod block;
+mod clusters;
 mod emit;
 mod files;
 mod globals;

@@ -3,13 +3,13 @@
 use aya_ebpf::{macros::map, maps::HashMap};
 use pgstrobe_common::{
     context,
-    record::{Header, KIND_PAUSE, Pause},
+    record::{KIND_PAUSE, Pause},
     state::{BACKEND_OPEN, Backend, LOST_OTHER_RECORDS, LOST_WRITEBACK_FULL},
     writeback::DirtyLimits,
 };
 
 use crate::{
-    emit::NO_WAKEUP,
+    emit::{self, NO_WAKEUP},
     globals::{RING, lost, now},
 };
 
@@ -41,7 +41,7 @@ pub fn ended(b: &Backend, paused_ns: u64) {
     // SAFETY: every field is written; only this backend's own programs change its entry in the map.
     unsafe {
         let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(Header { kind: KIND_PAUSE, pid: b.pid, ts_ns: b.off_ns });
+        (&raw mut (*record).header).write(emit::header(KIND_PAUSE, b, b.off_ns));
         (&raw mut (*record).start_ns).write(if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 });
         (&raw mut (*record).paused_ns).write(paused_ns);
         let limits = &raw mut (*record).limits;

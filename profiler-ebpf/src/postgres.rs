@@ -2,12 +2,16 @@
 
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str};
 use pgstrobe_common::{
+    cluster::Cluster,
     fields::{ABSENT, PgSymbols},
     record::{CHECKPOINT_WORDS, WAL_USAGE_LEN},
     state::{BACKEND_STARTING, Backend, LOST_READ_FAILED},
 };
 
-use crate::globals::{TARGET, lost, setting};
+use crate::{
+    clusters,
+    globals::{lost, setting},
+};
 
 /// Reads user memory; a failure is counted.
 #[inline(always)]
@@ -35,21 +39,22 @@ fn read_at<T: Copy>(address: u64) -> Option<T> {
     if address == 0 { None } else { read(address) }
 }
 
+/// Where the variables of a backend's server are.
 #[inline(always)]
-pub fn symbols() -> Option<&'static PgSymbols> {
-    TARGET.get(0).map(|target| &target.symbols)
+fn symbols(b: &Backend) -> Option<&'static PgSymbols> {
+    clusters::of(b).map(|cluster| &cluster.symbols)
 }
 
 /// The text in work: 0 between statements; `None` when it cannot be known.
 #[inline(always)]
-pub fn query_in_work() -> Option<u64> {
-    read_at(symbols()?.debug_query_string)
+pub fn query_in_work(b: &Backend) -> Option<u64> {
+    read_at(symbols(b)?.debug_query_string)
 }
 
 /// `true` while the client is being authenticated, and when that cannot be known.
 #[inline(always)]
-pub fn authenticating() -> bool {
-    match symbols() {
+pub fn authenticating(b: &Backend) -> bool {
+    match symbols(b) {
         Some(symbols) => read_at::<u8>(symbols.client_auth_in_progress).is_none_or(|value| value != 0),
         None => true,
     }
@@ -57,8 +62,8 @@ pub fn authenticating() -> bool {
 
 /// `true` when the process is on its way out.
 #[inline(always)]
-pub fn exiting() -> bool {
-    symbols().and_then(|symbols| read_at::<u8>(symbols.proc_exit_inprogress)).is_some_and(|value| value != 0)
+pub fn exiting(b: &Backend) -> bool {
+    symbols(b).and_then(|symbols| read_at::<u8>(symbols.proc_exit_inprogress)).is_some_and(|value| value != 0)
 }
 
 /// A variable of this process; none also when it never touched the page, which is nothing lost.
@@ -73,36 +78,41 @@ fn touched<T: Copy>(address: u64) -> Option<T> {
 
 /// `pgWalUsage` of this process.
 #[inline(always)]
-pub fn wal_usage() -> Option<[u8; WAL_USAGE_LEN]> {
-    touched(symbols()?.wal_usage)
+pub fn wal_usage(b: &Backend) -> Option<[u8; WAL_USAGE_LEN]> {
+    touched(symbols(b)?.wal_usage)
 }
 
 /// `CheckpointStats` of a process that has begun a checkpoint.
 #[inline(always)]
-pub fn checkpoint() -> Option<[u64; CHECKPOINT_WORDS]> {
-    touched(symbols()?.checkpoint_stats).filter(|words: &[u64; CHECKPOINT_WORDS]| words[0] != 0)
+pub fn checkpoint(b: &Backend) -> Option<[u64; CHECKPOINT_WORDS]> {
+    touched(symbols(b)?.checkpoint_stats).filter(|words: &[u64; CHECKPOINT_WORDS]| words[0] != 0)
 }
 
 /// `MyBackendType`, or `u32::MAX`.
 #[inline(always)]
-pub fn backend_type() -> u32 {
-    symbols().and_then(|symbols| read_at(symbols.my_backend_type)).unwrap_or(u32::MAX)
+pub fn backend_type(b: &Backend) -> u32 {
+    symbols(b).and_then(|symbols| read_at(symbols.my_backend_type)).unwrap_or(u32::MAX)
+}
+
+/// Whether a type of backend of this server serves a client. Unknown ones, and those of a server whose numbers are unknown,
+/// are none.
+#[inline(always)]
+pub fn is_client(cluster: &Cluster, backend_type: u32) -> bool {
+    backend_type == cluster.backend_type_client || backend_type == cluster.backend_type_walsender
 }
 
 /// `false` when the process is of a type that serves no client, such as the walreceiver.
 #[inline(always)]
-pub fn serves_clients() -> bool {
-    let (client, walsender) = (setting!(backend_type_client), setting!(backend_type_walsender));
-    let own = backend_type();
-    own == u32::MAX || client == u32::MAX || own == client || own == walsender
+pub fn serves_clients(b: &Backend) -> bool {
+    let Some(cluster) = clusters::of(b) else { return true };
+    let own = read_at(cluster.symbols.my_backend_type).unwrap_or(u32::MAX);
+    own == u32::MAX || cluster.backend_type_client == u32::MAX || is_client(cluster, own)
 }
 
 /// `MyBEEntry`, kept in the backend's state once it is past start-up.
 #[inline(always)]
-pub fn status(b: &mut Backend) -> u64 {
-    if b.status == 0
-        && let Some(symbols) = symbols()
-    {
+pub fn status(b: &mut Backend, symbols: &PgSymbols) -> u64 {
+    if b.status == 0 {
         let status = read_at(symbols.my_be_entry).unwrap_or(0);
         if b.flags & BACKEND_STARTING != 0 {
             return status;
@@ -112,23 +122,51 @@ pub fn status(b: &mut Backend) -> u64 {
     b.status
 }
 
-/// A 32- or 64-bit field of `PgBackendStatus`.
-#[inline(always)]
-pub fn status_field<T: Copy>(b: &mut Backend, offset: u32) -> Option<T> {
-    if offset == ABSENT {
-        return None;
+/// Finds what each statement is asked for in the backend's entry of `PgBackendStatus`. Once in its life, and so not copied into
+/// every program that ends statements.
+#[inline(never)]
+fn find_entry(b: &mut Backend) {
+    let Some(cluster) = clusters::of(b) else { return };
+    let status = status(b, &cluster.symbols);
+    if status == 0 {
+        return;
     }
-    let status = status(b);
-    if status == 0 { None } else { read(status + offset as u64) }
+    let (activity, query_id) = (cluster.fields.status_activity, cluster.fields.status_query_id);
+    if query_id != ABSENT {
+        b.query_id = status + query_id as u64;
+    }
+    if activity != ABSENT {
+        b.activity = read(status + activity as u64).unwrap_or(0);
+    }
 }
 
-/// Address of the activity string.
+/// Address of the activity string, 0 while unknown.
 #[inline(always)]
 pub fn activity(b: &mut Backend) -> u64 {
     if b.activity == 0 {
-        b.activity = status_field(b, setting!(pg.status_activity)).unwrap_or(0);
+        find_entry(b);
     }
     b.activity
+}
+
+/// The query id of its last statement, 0 when there is none.
+#[inline(always)]
+pub fn query_id(b: &mut Backend) -> u64 {
+    activity(b);
+    read_at(b.query_id).unwrap_or(0)
+}
+
+/// Whether the backend says that it is idle, with no transaction open; also when that cannot be known.
+#[inline(always)]
+pub fn idle(b: &mut Backend) -> bool {
+    let Some(cluster) = clusters::of(b) else { return true };
+    let status = status(b, &cluster.symbols);
+    if status == 0 || cluster.fields.status_state == ABSENT {
+        return true;
+    }
+    // `STATE_IDLE` comes right before `STATE_RUNNING` (src/include/utils/backend_status.h, pgstat.h before 14).
+    read(status + cluster.fields.status_state as u64)
+        .is_none_or(|state: u32| state == cluster.state_running.wrapping_sub(1))
 }
 
 /// What the backend says it waits for; 0 is nothing, and also what cannot be read.
@@ -139,13 +177,13 @@ pub fn wait_event(b: &mut Backend) -> u32 {
     }
     let mut address = b.wait_event;
     if address == 0 {
-        let Some(symbols) = symbols() else { return 0 };
+        let Some(Cluster { symbols, fields, .. }) = clusters::of(b) else { return 0 };
         if symbols.my_wait_event_info != 0 {
             address = read_at(symbols.my_wait_event_info).unwrap_or(0);
-        } else if setting!(pg.proc_wait_event) != ABSENT {
+        } else if fields.proc_wait_event != ABSENT {
             let proc: u64 = read_at(symbols.my_proc).unwrap_or(0);
             if proc != 0 {
-                address = proc + setting!(pg.proc_wait_event) as u64;
+                address = proc + fields.proc_wait_event as u64;
             }
         }
         if b.flags & BACKEND_STARTING == 0 {
@@ -184,7 +222,20 @@ pub fn string<const N: usize>(address: u64, into: &mut [u8; N]) -> usize {
 
 /// Copies the string a pointer field of a struct points to.
 #[inline(always)]
-pub fn string_field<const N: usize>(base: u64, offset: u32, into: &mut [u8; N]) {
+fn string_field<const N: usize>(base: u64, offset: u32, into: &mut [u8; N]) {
     let address = if offset == ABSENT || base == 0 { 0 } else { read(base + offset as u64).unwrap_or(0) };
     string(address, into);
+}
+
+/// The names of a client's session: database, user, application. Empty where they cannot be read.
+#[inline(always)]
+pub fn names<const N: usize>(b: &mut Backend, [database, user, application]: [&mut [u8; N]; 3]) {
+    let Some(Cluster { symbols, fields, .. }) = clusters::of(b) else {
+        return (database[0], user[0], application[0]) = (0, 0, 0);
+    };
+    let port = read_at(symbols.my_proc_port).unwrap_or(0);
+    string_field(port, fields.port_database_name, database);
+    string_field(port, fields.port_user_name, user);
+    let status = status(b, symbols);
+    string_field(status, fields.status_appname, application);
 }

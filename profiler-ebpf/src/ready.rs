@@ -2,12 +2,13 @@
 
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use pgstrobe_common::{
-    record::{Header, KIND_READY, NAME_LEN, Ready, TITLE_LEN},
+    record::{KIND_READY, NAME_LEN, Ready, TITLE_LEN},
     state::{BACKEND_STARTING, Backend, LOST_RING_FULL},
 };
 
 use crate::{
-    globals::{RING, lost, now, setting},
+    emit,
+    globals::{RING, lost, now},
     instructions,
     kernel::Current,
     ledger, postgres,
@@ -41,22 +42,17 @@ fn announce(task: Current, b: &mut Backend, entry: &mut RingBufEntry<Ready>, sta
     // SAFETY: every field is written below; a name that cannot be read is empty.
     unsafe {
         let ready = &mut *entry.as_mut_ptr();
-        ready.header = Header { kind: KIND_READY, pid: b.pid, ts_ns: b.sent_ns };
+        ready.header = emit::header(KIND_READY, b, b.sent_ns);
         ready.forked_ns = b.forked_ns;
-        ready.backend_type = postgres::backend_type();
+        b.backend_type = postgres::backend_type(b);
+        ready.backend_type = b.backend_type;
         ready._pad = 0;
         ready.startup_ns = startup_ns;
         instructions::copy(&raw mut ready.startup, &b.outside);
         let title: &mut [u8; TITLE_LEN] = &mut ready.title;
         postgres::string(task.title().unwrap_or(0), title);
-        let port = match postgres::symbols() {
-            Some(symbols) if symbols.my_proc_port != 0 => postgres::read(symbols.my_proc_port).unwrap_or(0),
-            _ => 0,
-        };
-        let names: &mut [u8; NAME_LEN] = &mut ready.database_name;
-        postgres::string_field(port, setting!(pg.port_database_name), names);
-        postgres::string_field(port, setting!(pg.port_user_name), &mut ready.user_name);
-        let status = postgres::status(b);
-        postgres::string_field(status, setting!(pg.status_appname), &mut ready.application_name);
+        let names: [&mut [u8; NAME_LEN]; 3] =
+            [&mut ready.database_name, &mut ready.user_name, &mut ready.application_name];
+        postgres::names(b, names);
     }
 }

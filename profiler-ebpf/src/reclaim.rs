@@ -5,7 +5,7 @@
 
 use pgstrobe_common::{
     reclaim::{RECLAIM_KINDS, RECLAIM_OUTSIDE, ReclaimSum, Reclaimed},
-    record::{Header, KIND_RECLAIMED},
+    record::KIND_RECLAIMED,
     state::{BACKEND_OPEN, BACKEND_RECLAIMED, Backend},
 };
 
@@ -42,7 +42,7 @@ pub fn ends(b: &mut Backend, kind: usize, pages: u64) {
 #[inline(never)]
 pub fn finished(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
     emit::record(Reclaimed {
-        header: Header { kind: KIND_RECLAIMED, pid: b.pid, ts_ns: end },
+        header: emit::header(KIND_RECLAIMED, b, end),
         class_key,
         start_ns: b.start_ns,
         flags,
@@ -71,7 +71,7 @@ pub extern "C" fn reclaim_exits(pid: u32) -> u32 {
         return 0;
     }
     emit::record(Reclaimed {
-        header: Header { kind: KIND_RECLAIMED, pid, ts_ns: now() },
+        header: emit::header(KIND_RECLAIMED, b, now()),
         class_key: 0,
         start_ns: 0,
         flags: RECLAIM_OUTSIDE,

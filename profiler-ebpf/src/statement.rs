@@ -19,7 +19,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    emit,
+    clusters, emit,
     globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::{below, clear},
     kernel::Current,
@@ -55,7 +55,7 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
         finish(b, b.sent_ns, b.class_key, b.class_flags);
     }
     if b.flags & BACKEND_OPEN != 0 {
-        if b.flags & BACKEND_CUT == 0 || postgres::query_in_work() != Some(0) {
+        if b.flags & BACKEND_CUT == 0 || postgres::query_in_work(b) != Some(0) {
             return;
         }
         // Taken for a running statement when the profile began, but it had just ended.
@@ -64,7 +64,7 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
     if b.flags & BACKEND_STARTING != 0 {
         b.sock = sock;
         // A process of another type has a connection of its own to another server.
-        if b.sent_ns == 0 || postgres::authenticating() || !postgres::serves_clients() {
+        if b.sent_ns == 0 || postgres::authenticating(b) || !postgres::serves_clients(b) {
             return;
         }
         ready::ready(task, b);
@@ -79,7 +79,7 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
     }
     if b.sock == 0 {
         // Found running: only a backend between statements reads its next message here.
-        if postgres::query_in_work() != Some(0) {
+        if postgres::query_in_work(b) != Some(0) {
             return;
         }
         b.sock = sock;
@@ -112,7 +112,7 @@ pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, co
     if b.sock != sock {
         // Of one found at work the socket is not known: its answer is over with the send after which no text is set.
         const FOUND: u32 = BACKEND_OPEN | BACKEND_CUT;
-        if b.sock != 0 || b.flags & FOUND != FOUND || postgres::query_in_work() != Some(0) {
+        if b.sock != 0 || b.flags & FOUND != FOUND || postgres::query_in_work(b) != Some(0) {
             return;
         }
         b.sock = sock;
@@ -124,7 +124,10 @@ pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, co
     b.sent_ns = now;
     if b.flags & BACKEND_STARTING != 0 {
         // Where the client sent a statement together with its start-up packet, it is not asked for one.
-        if complete && ready_status(buffer, len).is_some() && !postgres::authenticating() && postgres::serves_clients()
+        if complete
+            && ready_status(buffer, len).is_some()
+            && !postgres::authenticating(b)
+            && postgres::serves_clients(b)
         {
             ready::ready(task, b);
         }
@@ -147,10 +150,10 @@ pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, co
     let ready = ready_status(buffer, len);
     // The middle of a long answer is sent in full buffers, and may end in anything; a notice, which is flushed by itself,
     // ends in zeros.
-    if (ready.is_none() || len >= SEND_BUFFER) && postgres::query_in_work() != Some(0) {
+    if (ready.is_none() || len >= SEND_BUFFER) && postgres::query_in_work(b) != Some(0) {
         return;
     }
-    if len <= FAREWELL_LEN && postgres::exiting() {
+    if len <= FAREWELL_LEN && postgres::exiting(b) {
         return;
     }
     transaction(b, ready);
@@ -293,7 +296,7 @@ pub fn forget(b: &mut Backend, end: u64) {
 /// The key of the class the backend's last statement belongs to; sends its text when that is new.
 #[inline(always)]
 pub fn class(b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
-    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    let id = postgres::query_id(b);
     if id != 0 && known(b, id) {
         *flags |= STATEMENT_QUERY_ID;
         return id;
@@ -320,10 +323,10 @@ pub fn class(b: &mut Backend, flags: &mut u32, text: u32) -> u64 {
         key
     };
     // A multi-byte character at the cut costs up to three bytes.
-    if len + 4 >= setting!(activity_size) {
+    if clusters::of(b).is_some_and(|cluster| len + 4 >= cluster.activity_size) {
         text_flags |= TEXT_CUT;
     }
-    emit::text(buffer, b.pid, key, text_flags, len);
+    emit::text(buffer, b, key, text_flags, len);
     key
 }
 
@@ -360,7 +363,7 @@ pub fn capture(b: &mut Backend) {
         return;
     }
     let Some((slot, buffer)) = text_buffer(TEXT_OF_SAMPLER, b.pid) else { return };
-    let id: u64 = postgres::status_field(b, setting!(pg.status_query_id)).unwrap_or(0);
+    let id = postgres::query_id(b);
     let mut flags = TEXT_FULL;
     let key = if id != 0 {
         flags |= TEXT_QUERY_ID;
@@ -377,10 +380,10 @@ pub fn capture(b: &mut Backend) {
     if unsafe { CLASSES.get(key) }.copied() != Some(TEXT_WANTED) {
         return;
     }
-    let address = postgres::query_in_work().unwrap_or(0);
+    let address = postgres::query_in_work(b).unwrap_or(0);
     let len = postgres::string(address, &mut buffer.bytes) as u32;
     if len != 0 {
-        emit::text(buffer, b.pid, key, flags, len);
+        emit::text(buffer, b, key, flags, len);
     }
 }
 
@@ -424,9 +427,7 @@ fn ready_status(buffer: u64, len: u32) -> Option<u8> {
 fn transaction(b: &mut Backend, status: Option<u8>) {
     let idle = match status {
         Some(status) => status == b'I',
-        // `STATE_IDLE` comes right before `STATE_RUNNING` (src/include/utils/backend_status.h, pgstat.h before 14).
-        None => postgres::status_field::<u32>(b, setting!(pg.status_state))
-            .is_none_or(|state| state == setting!(state_running).wrapping_sub(1)),
+        None => postgres::idle(b),
     };
     if idle {
         b.flags &= !BACKEND_IN_TRANSACTION;

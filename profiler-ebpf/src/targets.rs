@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pgstrobe_common::state::{BACKEND_SLOTS, Backend};
 
 use crate::{
-    globals::{ANY_CROWDED, BACKENDS, CROWDED, TARGET, setting},
+    globals::{ANY_CROWDED, BACKENDS, CROWDED, setting},
     kernel::Current,
 };
 
@@ -72,16 +72,4 @@ pub fn missed(task: Current, event: u32) -> Option<&'static mut Backend> {
     let met = b.flags & event != 0;
     b.flags &= !event;
     if met { None } else { Some(b) }
-}
-
-/// Whether a cgroup of the server has a CPU quota.
-#[inline(always)]
-pub fn quota() -> bool {
-    TARGET.get(0).is_some_and(|target| target.quota != 0)
-}
-
-/// The postmaster of the cluster, 0 while there is none.
-#[inline(always)]
-pub fn postmaster() -> u32 {
-    TARGET.get(0).map_or(0, |target| target.postmaster)
 }

@@ -1,8 +1,9 @@
 //! Who ended a wait for another backend: whoever wakes a backend out of a lock is the one that released it.
 
 use pgstrobe_common::{
+    cluster::Cluster,
     context::NO_SYSCALL,
-    record::{Header, KIND_WAKE, STATEMENT_QUERY_ID, WAKE_ACTIVE, WAKE_QUERY_ID, Wake},
+    record::{KIND_WAKE, STATEMENT_QUERY_ID, WAKE_ACTIVE, WAKE_QUERY_ID, Wake},
     state::{BACKEND_OPEN, Backend, TEXT_OF_WAKE},
 };
 
@@ -17,6 +18,8 @@ use crate::{
 const LWLOCK: u32 = 0x01;
 const LOCK: u32 = 0x03;
 const BUFFER_PIN: u32 = 0x04;
+/// The usual sleep: for the client.
+const CLIENT: u32 = 0x06;
 
 /// Calls by which one backend wakes another: the semaphore of an LWLock, and the latch of all else. A backend that was only
 /// interrupted while a timer woke the other one is in none of them.
@@ -32,12 +35,15 @@ fn wakes(syscall: u32) -> bool {
 
 /// A sleeping backend is about to be woken by the current task.
 #[inline(always)]
-pub fn woken(b: &mut Backend) {
+pub fn woken(b: &mut Backend, cluster: &Cluster) {
     let event = b.wait_event_info;
     let class = event >> 24;
-    let others = setting!(waits_for_others);
+    if class == CLIENT {
+        return;
+    }
+    let others = cluster.waits_for_others;
     let group = event != 0 && (event == others[0] || event == others[1] || event == others[2]);
-    let aio = event != 0 && event == setting!(wait_for_aio);
+    let aio = event != 0 && event == cluster.wait_for_aio;
     if class != LWLOCK && class != LOCK && class != BUFFER_PIN && !group && !aio {
         return;
     }
@@ -57,7 +63,7 @@ pub fn woken(b: &mut Backend) {
     let class_key = if active && class != LWLOCK { statement::class(waker, &mut flags, TEXT_OF_WAKE) } else { 0 };
     b.waker = pid;
     emit::record(Wake {
-        header: Header { kind: KIND_WAKE, pid: b.pid, ts_ns: now },
+        header: emit::header(KIND_WAKE, b, now),
         wait_event_info: event,
         waker: pid,
         waited_ns: now - b.wait_began_ns,

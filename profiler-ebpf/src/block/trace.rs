@@ -6,6 +6,7 @@
 use aya_ebpf::{helpers::bpf_get_current_comm, macros::map, maps::LruHashMap};
 use pgstrobe_common::{
     block::{BlockKey, OWNER, OWNER_CLUSTER, OWNER_PROCESS, OWNER_THREAD, RequestSlot},
+    cluster::NO_CLUSTER,
     record::{Header, KIND_TRACED},
     state::LOST_TRACED,
     trace::{TRACE_ALL, TRACE_NONE, TRACED_NAMES, Traced},
@@ -100,7 +101,7 @@ fn send(
     // SAFETY: every field is written. In place: the stack of the older kernels is small.
     unsafe {
         let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(Header { kind: KIND_TRACED, pid: key.pid, ts_ns: now });
+        (&raw mut (*record).header).write(Header { kind: KIND_TRACED, cluster: NO_CLUSTER, pid: key.pid, ts_ns: now });
         (&raw mut (*record).inserted_ns).write(times[0]);
         (&raw mut (*record).issued_ns).write(times[1]);
         // What is complete already lies before.

@@ -4,7 +4,8 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use pgstrobe_common::state::HIT_ENTRY;
 
 use crate::{
-    globals::{enter, setting},
+    clusters,
+    globals::enter,
     kernel::Current,
     statement::{self, Entry},
     targets,
@@ -47,8 +48,13 @@ pub fn entry_execute(_ctx: ProbeContext) -> u32 {
 /// `pgstat_report_activity(state, text)`: the last resort, exported by every server.
 #[uprobe]
 pub fn entry_activity(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u32>(0) == Some(setting!(state_running)) {
-        return entered(Entry::Parse);
+    enter!(HIT_ENTRY);
+    let task = Current::get();
+    if let Some(b) = targets::of(task)
+        && let Some(cluster) = clusters::of(b)
+        && ctx.arg::<u32>(0) == Some(cluster.state_running)
+    {
+        statement::entered(task, b, Entry::Parse);
     }
     0
 }

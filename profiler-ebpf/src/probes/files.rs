@@ -11,11 +11,12 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     files::{FileCall, TRUNCATED_LEN, Truncated},
-    record::{Header, KIND_TRUNCATED},
+    record::KIND_TRUNCATED,
     state::{HIT_FILE, LOST_OTHER_RECORDS},
 };
 
 use crate::{
+    emit,
     files::{self, ALLOCATE, PREFETCH, READ, Returned, TRUNCATE, WRITE},
     globals::{RING, enter, lost, now, setting},
     kernel::{Bio, Current},
@@ -92,7 +93,7 @@ fn end(ctx: &TracePointContext, call: u32) -> u32 {
     let ns = now - began;
     (b.file_call.last_began_ns, b.file_call.last_ended_ns) = (began, now);
     let who = files::backend_type(b);
-    let Some(io) = files::entry(&b.file_call, who) else { return 0 };
+    let Some(io) = files::entry(b.cluster, &b.file_call, who) else { return 0 };
     files::count(b, io, Returned { call, began, ns, ret: argument(ctx, 0) as i64 }, who);
     0
 }
@@ -198,8 +199,8 @@ pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
     // SAFETY: every field is written; a path that cannot be read is empty.
     unsafe {
         let record = &mut *entry.as_mut_ptr();
-        record.header = Header { kind: KIND_TRUNCATED, pid: b.pid, ts_ns: now() };
-        record.backend_type = postgres::backend_type();
+        record.header = emit::header(KIND_TRUNCATED, b, now());
+        record.backend_type = postgres::backend_type(b);
         record.ret = argument(&ctx, 0) as i32;
         let path: &mut [u8; TRUNCATED_LEN] = &mut record.path;
         postgres::string(b.file_call.name, path);

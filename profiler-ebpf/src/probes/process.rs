@@ -7,8 +7,8 @@ use aya_ebpf::{
 use pgstrobe_common::{
     files::IO_OF_PROCESS,
     record::{
-        Exit, Fork, Header, KIND_EXIT, KIND_FORK, KIND_TITLE, KIND_WAL_WRITTEN, STATEMENT_CUT, STATEMENT_TERMINATED,
-        TITLE_LEN, Title, WalWritten,
+        Exit, Fork, KIND_EXIT, KIND_FORK, KIND_TITLE, KIND_WAL_WRITTEN, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN,
+        Title, WalWritten,
     },
     state::{
         BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
@@ -17,7 +17,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    emit,
+    clusters, emit,
     globals::{FRESH, RING, enter, lost, now},
     instructions,
     kernel::{Current, Task},
@@ -44,9 +44,7 @@ pub fn sched_process_fork_again(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     let parent = Task::argument(ctx.arg(0)).tgid();
-    if parent == 0 || parent != targets::postmaster() {
-        return 0;
-    }
+    let Some(cluster) = clusters::of_postmaster(parent) else { return 0 };
     let child = Task::argument(ctx.arg(1));
     let pid = child.pid();
     if pid != child.tgid() {
@@ -57,6 +55,7 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     // SAFETY: per-CPU, and all its other fields stay zero.
     let fresh = unsafe { &mut *fresh };
     fresh.pid = pid;
+    fresh.cluster = cluster;
     // It waits for its first CPU.
     fresh.flags = BACKEND_STARTING | BACKEND_OFF;
     fresh.off_ns = now;
@@ -67,11 +66,7 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
         lost(LOST_BACKENDS_FULL);
         return 0;
     }
-    emit::record(Fork {
-        header: Header { kind: KIND_FORK, pid, ts_ns: now },
-        parent,
-        namespace_pid: child.namespace_pid(),
-    });
+    emit::record(Fork { header: emit::header(KIND_FORK, fresh, now), parent, namespace_pid: child.namespace_pid() });
     0
 }
 
@@ -82,9 +77,8 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
     enter!(HIT_EXIT);
     let task = Current::get();
     let Some(b) = targets::of(task) else { return 0 };
-    let pid = b.pid;
-    if let Some(usage) = postgres::wal_usage() {
-        emit::record(WalWritten { header: Header { kind: KIND_WAL_WRITTEN, pid, ts_ns: now() }, usage });
+    if let Some(usage) = postgres::wal_usage(b) {
+        emit::record(WalWritten { header: emit::header(KIND_WAL_WRITTEN, b, now()), usage });
     }
     if b.flags & BACKEND_STARTING == 0 {
         return 0;
@@ -96,8 +90,8 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
     // SAFETY: every field is written; a title that cannot be read is empty.
     unsafe {
         let record = &mut *entry.as_mut_ptr();
-        record.header = Header { kind: KIND_TITLE, pid, ts_ns: now() };
-        record.backend_type = postgres::backend_type();
+        record.header = emit::header(KIND_TITLE, b, now());
+        record.backend_type = postgres::backend_type(b);
         record._pad = 0;
         let title: &mut [u8; TITLE_LEN] = &mut record.title;
         postgres::string(task.title().unwrap_or(0), title);
@@ -152,7 +146,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             // SAFETY: every field is written. Field by field: the record is too large for the stack.
             unsafe {
                 let record = entry.as_mut_ptr();
-                (&raw mut (*record).header).write(Header { kind: KIND_EXIT, pid, ts_ns: now });
+                (&raw mut (*record).header).write(emit::header(KIND_EXIT, b, now));
                 (&raw mut (*record).status).write(status);
                 (&raw mut (*record).backend_type).write(b.backend_type);
                 (&raw mut (*record).outside_ns).write(outside_ns);

@@ -4,6 +4,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pgstrobe_common::state::{BACKEND_OFF, BACKEND_SLEPT, BACKEND_THROTTLED, HIT_SWITCH, HIT_WAKE};
 
 use crate::{
+    clusters,
     globals::{enter, now},
     kernel::Task,
     ledger, stacks, targets, wake,
@@ -38,11 +39,12 @@ pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
     const ASLEEP: u32 = BACKEND_OFF | BACKEND_SLEPT;
     if let Some(b) = targets::backend(task.pid())
         && b.flags & ASLEEP == ASLEEP
+        && let Some(cluster) = clusters::of(b)
     {
-        if targets::quota() && task.throttled() {
+        if cluster.quota != 0 && task.throttled() {
             b.flags |= BACKEND_THROTTLED;
         }
-        wake::woken(b);
+        wake::woken(b, cluster);
     }
     0
 }

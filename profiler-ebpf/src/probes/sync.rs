@@ -6,10 +6,10 @@
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::{
     record::{
-        Checkpoint, Header, KIND_CHECKPOINT, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC,
-        SYNC_WRITE, Sync,
+        Checkpoint, KIND_CHECKPOINT, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE,
+        Sync,
     },
-    state::{HIT_SYNC, LOST_FILE_NAME, LOST_RING_FULL},
+    state::{Backend, HIT_SYNC, LOST_FILE_NAME, LOST_RING_FULL},
 };
 
 use crate::{
@@ -44,7 +44,7 @@ fn enter(ctx: &TracePointContext, call: u32) -> u32 {
     let Some(b) = targets::of(task) else { return 0 };
     if call == SYNC_WRITE && first(ctx) as u32 == STDERR {
         // With log_checkpoints: its line comes right after the end.
-        checkpoint(b.pid);
+        checkpoint(b);
     }
     let file = if call == SYNC_MSYNC { None } else { task.file(first(ctx) as u32) };
     if call == SYNC_WRITE && file.is_none_or(|file| file.flags() & O_DSYNC == 0) {
@@ -73,11 +73,11 @@ fn exit(ctx: &TracePointContext) -> u32 {
     // SAFETY: every field is written; unread path parts begin with a zero.
     let ends_checkpoint = unsafe {
         let sync = &mut *entry.as_mut_ptr();
-        sync.header = Header { kind: KIND_SYNC, pid: b.pid, ts_ns: now };
+        sync.header = emit::header(KIND_SYNC, b, now);
         sync.duration_ns = now - began;
         sync.syscall = b.sync_call;
         sync.ret = first(ctx) as i32;
-        sync.backend_type = postgres::backend_type();
+        sync.backend_type = postgres::backend_type(b);
         sync.file_mode = File(b.sync_file).mode();
         if !File(b.sync_file).path(&mut sync.path) && b.sync_call != SYNC_MSYNC {
             lost(LOST_FILE_NAME);
@@ -86,16 +86,16 @@ fn exit(ctx: &TracePointContext) -> u32 {
     };
     entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     if ends_checkpoint {
-        checkpoint(b.pid);
+        checkpoint(b);
     }
     0
 }
 
 /// What this process keeps of its checkpoint, if it makes any.
 #[inline(always)]
-fn checkpoint(pid: u32) {
-    if let Some(stats) = postgres::checkpoint() {
-        emit::record(Checkpoint { header: Header { kind: KIND_CHECKPOINT, pid, ts_ns: now() }, stats });
+fn checkpoint(b: &Backend) {
+    if let Some(stats) = postgres::checkpoint(b) {
+        emit::record(Checkpoint { header: emit::header(KIND_CHECKPOINT, b, now()), stats });
     }
 }
 

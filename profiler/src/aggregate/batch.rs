@@ -46,7 +46,7 @@ mod tests {
     const PID: u32 = 7;
 
     fn batch(generation: u32, len: u32) -> Batch {
-        let header = Header { kind: KIND_BATCH, pid: PID, ts_ns: 0 };
+        let header = Header { kind: KIND_BATCH, cluster: 0, pid: PID, ts_ns: 0 };
         let statements = [Finished { start_ns: 1, end_ns: 2, ..Finished::default() }; BATCH_LEN];
         Batch { header, generation, len, statements }
     }

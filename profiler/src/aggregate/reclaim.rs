@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn record(pid: u32, start_ns: u64, flags: u32, ts_ns: u64, sums: ReclaimSums) -> Reclaimed {
-        let header = Header { kind: KIND_RECLAIMED, pid, ts_ns };
+        let header = Header { kind: KIND_RECLAIMED, cluster: 0, pid, ts_ns };
         Reclaimed { header, class_key: 1, start_ns, flags, _pad: 0, sums }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod attach;
 mod backends;
+mod clusters;
 mod cost;
 mod costs;
 mod counters;
@@ -19,6 +20,7 @@ use pgstrobe_common::state::Settings;
 
 pub use attach::{Attached, OBJECT, Site, Sites};
 pub use backends::Backends;
+pub use clusters::Clusters;
 pub use cost::own_rss_bytes;
 pub use coverage::Cut;
 
@@ -117,6 +119,14 @@ impl Instrument {
             crowded: self.table("CROWDED")?,
             any_crowded: self.array("ANY_CROWDED")?,
         })
+    }
+
+    /// The servers as the kernel side knows them.
+    ///
+    /// # Errors
+    /// As [`Instrument::table`].
+    pub fn clusters(&mut self) -> Result<Clusters> {
+        Ok(Clusters { entries: self.array("CLUSTERS")?, postmasters: self.table("POSTMASTERS")? })
     }
 
     /// How a kernel stack is read by its number: the addresses, innermost first. None where the kernel keeps none.

@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use pgstrobe_common::{
+    cluster::Cluster as KernelCluster,
     fields::{ABSENT, PgFields, PgSymbols},
-    state::{Settings, Target},
 };
 
 use super::{
@@ -142,26 +142,28 @@ impl Server {
         self.notes.extend(verified.reasons);
     }
 
-    /// The part of the load-time settings that is about this server.
-    pub fn settings(&self, settings: &mut Settings) {
+    /// What the kernel side is to know of this server. A quota is not looked for.
+    pub fn for_kernel(&self) -> KernelCluster {
         let major = self.cluster.version.major;
-        settings.pg = self.fields;
+        let mut fields = self.fields;
         if !self.computes_query_ids() {
             // Saves a read per statement; classes then come from the texts.
-            settings.pg.status_query_id = ABSENT;
+            fields.status_query_id = ABSENT;
         }
-        settings.activity_size = self.activity_size() as u32;
-        settings.backend_type_client = backend::backend_type_of(major, Role::ClientBackend).unwrap_or(u32::MAX);
-        settings.backend_type_walsender = backend::backend_type_of(major, Role::WalSender).unwrap_or(u32::MAX);
+        let backend_type = |role| backend::backend_type_of(major, role).unwrap_or(u32::MAX);
         let group = |event| wait_event::encode(major, wait_event::CLASS_IPC, event).unwrap_or(0);
-        settings.waits_for_others = ["ProcArrayGroupUpdate", "XactGroupUpdate", "SyncRep"].map(group);
-        settings.wait_for_aio = wait_event::encode(major, wait_event::CLASS_IO, "AioIoCompletion").unwrap_or(0);
-        settings.state_running = self.layout.map_or(u32::MAX, |layout| layout.state_running);
-    }
-
-    /// What changes when the postmaster does.
-    pub fn target(&self) -> Target {
-        Target { postmaster: self.cluster.postmaster_pid, quota: 0, symbols: self.symbols }
+        KernelCluster {
+            symbols: self.symbols,
+            fields,
+            quota: 0,
+            activity_size: self.activity_size() as u32,
+            backend_type_client: backend_type(Role::ClientBackend),
+            backend_type_walsender: backend_type(Role::WalSender),
+            state_running: self.layout.map_or(u32::MAX, |layout| layout.state_running),
+            waits_for_others: ["ProcArrayGroupUpdate", "XactGroupUpdate", "SyncRep"].map(group),
+            wait_for_aio: wait_event::encode(major, wait_event::CLASS_IO, "AioIoCompletion").unwrap_or(0),
+            ..KernelCluster::UNRESOLVED
+        }
     }
 
     /// Whether the server as a whole computes query ids; true when that cannot be known. A session that turns it on for

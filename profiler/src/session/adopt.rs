@@ -32,8 +32,14 @@ impl Session {
             }
             let client = matches!(identity.role, Role::ClientBackend | Role::WalSender);
             let now = monotonic_ns();
-            let mut state =
-                Backend { pid, since_ns: now, cpu_mark_ns: now, backend_type: u32::MAX, ..Backend::default() };
+            let mut state = Backend {
+                pid,
+                cluster: self.number,
+                since_ns: now,
+                cpu_mark_ns: now,
+                backend_type: u32::MAX,
+                ..Backend::default()
+            };
             if !client || self.server.is_starting(pid) {
                 state.flags |= BACKEND_STARTING;
             } else {
@@ -84,6 +90,8 @@ impl Session {
             return;
         };
         state.flags &= !BACKEND_STARTING;
+        // What was read during the start-up may have changed since.
+        state.backend_type = u32::MAX;
         self.find_started(&mut state, monotonic_ns());
         self.backends.replace(state);
     }

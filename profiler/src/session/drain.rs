@@ -188,8 +188,9 @@ mod properties {
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..800)) {
             let mut whole = bytes.clone();
             whole.resize(1024, 0);
-            let same = |kind: u32, pid: u32| (kind, pid) == (word(&whole, 0), word(&whole, 4));
+            let same = |kind: u16, pid: u32| (kind, pid) == (word(&whole, 0) as u16, word(&whole, 4));
             prop_assert!(same(record::<Header>(&bytes).kind, record::<Header>(&bytes).pid));
+            prop_assert_eq!(record::<Header>(&bytes).cluster, (word(&whole, 0) >> 16) as u16);
             let statement: Statement = record(&bytes);
             prop_assert!(same(statement.header.kind, statement.header.pid));
             prop_assert_eq!(statement.finished.flags, word(&whole, 76));

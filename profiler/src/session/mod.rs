@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use pgstrobe_common::state::{BACKEND_CUT, BACKEND_OPEN, Target};
+use pgstrobe_common::state::{BACKEND_CUT, BACKEND_OPEN};
 
 pub use start::check_privilege;
 
@@ -26,13 +26,12 @@ use crate::{
     cause::Stacks,
     config::Config,
     findings,
-    instrument::{Backends, Instrument},
+    instrument::{Backends, Clusters, Instrument},
     kernel::{
         cgroup,
         features::{Host, monotonic_ns},
         host_cpu::HostCpu,
     },
-    maps::Map,
     pace::Every,
     postgres::{backend::Role, server::Server},
     report::model::{self, Report, SCHEMA},
@@ -55,7 +54,9 @@ pub struct Session {
     storage: storage::Storage,
     memory: memory::Memory,
     names: names::Names,
-    target: Map<u32, Target>,
+    clusters: Clusters,
+    /// Of the server, on the kernel side.
+    number: u32,
     server: Server,
     host: Host,
     host_cpu: HostCpu,
@@ -98,11 +99,8 @@ impl Session {
         if !self.quota.is_due() {
             return;
         }
-        let Some(mut target) = self.target.get(&0) else { return };
-        let quota = cgroup::has_quota(self.server.cluster.postmaster_pid) as u32;
-        if target.postmaster != 0 && target.quota != quota {
-            target.quota = quota;
-            let _ = self.target.set(&0, &target);
+        if !self.gone() {
+            self.clusters.set_quota(self.number, cgroup::has_quota(self.server.cluster.postmaster_pid));
         }
     }
 

@@ -1,8 +1,6 @@
 //! A postmaster that goes away and comes back: another pid and other addresses, the same cluster. What cannot be followed,
 //! another major version or another cluster in its place, is said.
 
-use pgstrobe_common::state::Target;
-
 use super::Session;
 use crate::{
     postgres::{
@@ -15,8 +13,8 @@ use crate::{
 /// What is remembered from the end of a postmaster to its successor.
 #[derive(Default)]
 pub(super) struct Following {
-    /// When the end was noticed, in clock ticks after boot.
-    ended_ticks: u64,
+    /// When the end was noticed, in clock ticks after boot; none while the postmaster lives.
+    ended_ticks: Option<u64>,
     /// The postmaster that is in its place and was told of.
     told: Option<(u32, u64)>,
 }
@@ -27,8 +25,8 @@ impl Session {
         if self.gone() {
             self.look_for_successor();
         } else if !cluster::is_alive(&self.server.cluster) {
-            let _ = self.target.set(&0, &Target::default());
-            self.following = Following { ended_ticks: cluster::now_ticks(), told: None };
+            self.clusters.leave(self.server.cluster.postmaster_pid);
+            self.following = Following { ended_ticks: Some(cluster::now_ticks()), told: None };
             self.notes.push(format!(
                 "the postmaster (pid {}) ended {:.1} s into the run",
                 self.server.cluster.postmaster_pid,
@@ -38,12 +36,12 @@ impl Session {
     }
 
     /// Whether the postmaster is known to be gone.
-    fn gone(&self) -> bool {
-        self.target.get(&0).is_some_and(|target| target.postmaster == 0)
+    pub(super) fn gone(&self) -> bool {
+        self.following.ended_ticks.is_some()
     }
 
     fn look_for_successor(&mut self) {
-        let next = match cluster::find_again(&self.server.cluster, self.following.ended_ticks) {
+        let next = match cluster::find_again(&self.server.cluster, self.following.ended_ticks.unwrap_or_default()) {
             Some(Successor::Same(next)) => next,
             Some(Successor::Other(other)) => return self.say_once(&other, &in_its_place(&other)),
             None => return,
@@ -66,12 +64,13 @@ impl Session {
             // It may be in its first moments: the next tick tries again.
             Err(error) => return tracing::debug!("successor {pid}: {error}"),
         };
-        // The offsets were fixed at the load, and the same major version has the same.
+        // They are proved by live backends, of which it may have none yet; the same major version has the same.
         server.fields = self.server.fields;
         server.notes = std::mem::take(&mut self.server.notes);
         self.server = server;
         self.restarts += 1;
-        if let Err(error) = self.target.set(&0, &self.server.target()) {
+        self.following.ended_ticks = None;
+        if let Err(error) = self.clusters.follow(self.number, self.server.for_kernel(), pid) {
             self.notes.push(format!("the new postmaster cannot be followed: {error}"));
             return;
         }

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use pgstrobe_common::{
+    cluster::Cluster as KernelCluster,
     fields::ABSENT,
-    state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, Settings, Target},
+    state::{BOUNDARY_SOCKET, BOUNDARY_UPROBE, Settings},
 };
 
 use super::{Refused, Session, memory, names, restart, storage, trace, waits};
@@ -101,7 +102,6 @@ impl Session {
         settings.boundary = if config.boundary == Boundary::Uprobe { BOUNDARY_UPROBE } else { BOUNDARY_SOCKET };
         trace::settings(&mut settings, config.trace.as_ref());
         settings.empty = config.empty_programs as u32;
-        server.settings(&mut settings);
 
         let options = Options { ring_bytes: config.ring_bytes, exact: config.bpf_stats };
         let mut instrument = Instrument::load(&settings, &kernel_btf, options).map_err(|error| {
@@ -109,9 +109,10 @@ impl Session {
         })?;
         let backends = instrument.backends()?;
         let stacks = Stacks::new(instrument.stacks());
-        let mut target = instrument.array("TARGET")?;
-        let quota = cgroup::has_quota(server.cluster.postmaster_pid);
-        target.set(&0, &Target { quota: quota as u32, ..server.target() })?;
+        let mut clusters = instrument.clusters()?;
+        let number = 0;
+        let quota = cgroup::has_quota(server.cluster.postmaster_pid).into();
+        clusters.follow(number, KernelCluster { quota, ..server.for_kernel() }, server.cluster.postmaster_pid)?;
 
         let site = |name: &str| sites_of(&server, name);
         let sites = Sites {
@@ -145,7 +146,8 @@ impl Session {
             storage,
             memory,
             names,
-            target,
+            clusters,
+            number,
             server,
             host: Host::look(),
             host_cpu: HostCpu::open(),

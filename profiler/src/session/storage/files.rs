@@ -165,7 +165,7 @@ impl Files {
     fn find_pools(&mut self, server: &Server) {
         for backend_type in (0..BACKEND_TYPES).chain([u32::MAX]) {
             for class in 0..CLASSES as u32 {
-                let key = FileKey::pool(backend_type, class);
+                let key = FileKey::pool(0, backend_type, class);
                 if self.known.contains_key(&key) || self.map.get(&key).is_none() {
                     continue;
                 }

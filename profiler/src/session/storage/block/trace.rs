@@ -113,7 +113,7 @@ mod tests {
         let mut comm = [0; 16];
         comm[..3].copy_from_slice(b"fio");
         Traced {
-            header: Header { kind: KIND_TRACED, pid: 7, ts_ns: 10_900 },
+            header: Header { kind: KIND_TRACED, cluster: 0, pid: 7, ts_ns: 10_900 },
             inserted_ns: 10_100,
             issued_ns: 10_300,
             sector: 64,

@@ -1,0 +1,71 @@
+//! What the kernel side knows of one server (a cluster, in Postgres's words): where its variables are, and what the numbers of
+//! its version mean.
+//!
+//! Servers of several versions are profiled with one load of the programs. So this is no constant of the load but an entry of
+//! the array map `CLUSTERS`, and a backend carries the number of its entry.
+
+use crate::fields::{PgFields, PgSymbols};
+
+/// Servers profiled at once.
+pub const MAX_CLUSTERS: u32 = 64;
+
+/// In place of a server's number: of no server, or of the whole host.
+pub const NO_CLUSTER: u16 = u16::MAX;
+
+const _: () = assert!(MAX_CLUSTERS < NO_CLUSTER as u32);
+
+/// One server. Written by the loader before its backends are known by its number, and changed when its postmaster is
+/// replaced.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub symbols: PgSymbols,
+    pub fields: PgFields,
+    /// 1 while a cgroup of the server has a CPU quota.
+    pub quota: u32,
+    /// `track_activity_query_size`: longest activity string with its terminating zero, in bytes.
+    pub activity_size: u32,
+    /// `MyBackendType` values of its version: client backend, walsender; `u32::MAX` where unknown.
+    pub backend_type_client: u32,
+    pub backend_type_walsender: u32,
+    /// `STATE_RUNNING` of its version, `u32::MAX` where unknown.
+    pub state_running: u32,
+    /// Wait events in which one backend does the work of others and wakes them (group updates), and `SyncRep`, beside
+    /// those of the classes `LWLock`, `Lock` and `BufferPin`; 0 for none.
+    pub waits_for_others: [u32; 3],
+    /// Wait event in which a backend waits for a read of another process (18 and later); 0 for none.
+    pub wait_for_aio: u32,
+    pub _pad: u32,
+}
+
+const _: () = assert!(
+    size_of::<Cluster>() == size_of::<PgSymbols>() + size_of::<PgFields>() + 10 * 4 && size_of::<Cluster>() % 8 == 0
+);
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self::UNRESOLVED
+    }
+}
+
+impl Cluster {
+    /// Nothing is known: all that needs an address or an offset does nothing.
+    pub const UNRESOLVED: Self = Self {
+        symbols: PgSymbols::UNRESOLVED,
+        fields: PgFields::UNRESOLVED,
+        quota: 0,
+        activity_size: 1024,
+        backend_type_client: u32::MAX,
+        backend_type_walsender: u32::MAX,
+        state_running: u32::MAX,
+        waits_for_others: [0; 3],
+        wait_for_aio: 0,
+        _pad: 0,
+    };
+}
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, integers only, no padding (size asserted above).
+    unsafe impl aya::Pod for super::Cluster {}
+}

@@ -1,0 +1,62 @@
+//! The servers as the kernel side knows them: an entry each, found by number, and the pids of their postmasters.
+
+use std::io;
+
+use pgstrobe_common::cluster::Cluster;
+
+use crate::maps::Map;
+
+/// The maps of servers.
+pub struct Clusters {
+    pub(super) entries: Map<u32, Cluster>,
+    pub(super) postmasters: Map<u32, u32>,
+}
+
+impl Clusters {
+    /// From now on the children of this postmaster are backends of that server.
+    ///
+    /// # Errors
+    /// There is no room, or the kernel refuses.
+    pub fn follow(&mut self, number: u32, cluster: Cluster, postmaster: u32) -> io::Result<()> {
+        // In this order: a backend's server is known before the backend is.
+        self.entries.set(&number, &cluster)?;
+        self.postmasters.set(&postmaster, &number)
+    }
+
+    /// The postmaster is gone. What is known of the server stays: a backend may outlive its postmaster for a moment.
+    pub fn leave(&mut self, postmaster: u32) {
+        self.postmasters.remove(&postmaster);
+    }
+
+    /// Notes whether a cgroup of the server has a CPU quota.
+    pub fn set_quota(&mut self, number: u32, quota: bool) {
+        let Some(mut cluster) = self.entries.get(&number) else { return };
+        if cluster.quota != u32::from(quota) {
+            cluster.quota = quota.into();
+            let _ = self.entries.set(&number, &cluster);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_number_outlives_its_postmaster() {
+        let entries: HashMap<u32, Cluster> = HashMap::new();
+        let postmasters: HashMap<u32, u32> = HashMap::new();
+        let mut clusters = Clusters { entries: Box::new(entries), postmasters: Box::new(postmasters) };
+        let known = Cluster { activity_size: 2048, ..Cluster::UNRESOLVED };
+        clusters.follow(3, known, 100).expect("a table in memory");
+        clusters.set_quota(3, true);
+        assert_eq!(clusters.entries.get(&3), Some(Cluster { quota: 1, ..known }));
+        assert_eq!(clusters.postmasters.get(&100), Some(3));
+        clusters.leave(100);
+        assert_eq!((clusters.postmasters.get(&100), clusters.entries.get(&3).map(|one| one.quota)), (None, Some(1)));
+        clusters.follow(3, Cluster { activity_size: 512, ..known }, 200).expect("a table in memory");
+        assert_eq!(clusters.entries.get(&3).map(|one| (one.activity_size, one.quota)), Some((512, 0)));
+    }
+}
