@@ -3,6 +3,7 @@
 mod aio;
 mod block;
 mod blocking;
+pub mod edge;
 mod files;
 mod ledger;
 pub mod memory;

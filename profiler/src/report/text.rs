@@ -150,4 +150,6 @@ impl Page {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
