@@ -17,8 +17,8 @@ use crate::{
         server::Server,
     },
     probes::{PROBES, Point},
-    report::text::format::clean,
     run::exit,
+    words::clean,
 };
 
 /// Functions the uprobe boundary looks for.

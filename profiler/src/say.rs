@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::report::text::format::clean;
+use crate::words::clean;
 
 /// Says it, line by line, with nothing in it that a terminal would act on: file names and names of servers are in such
 /// sentences. Where nobody listens any more, that is no reason to fail (`eprintln!` would panic).

@@ -3,10 +3,8 @@
 use super::rule::{Confidence, Found, Rule, Severity, nothing};
 use super::time::{caused, cost, duration, is_notable, percent};
 use crate::report::model::Report;
-use crate::report::text::{
-    format::bytes,
-    storage::writeback::{dirty_setting, settings},
-};
+use crate::report::phrases::writeback::{dirty_setting, settings};
+use crate::words::bytes;
 
 /// It does not say how much of the waiting is the flusher's doing, so it explains no time and stands behind the rules that
 /// name the waits.

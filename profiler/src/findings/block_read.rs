@@ -8,7 +8,7 @@ use super::time::{
 use super::{cold_cache, reclaim};
 use crate::report::{
     model::{AioWait, LedgerPart, Report},
-    text::storage::files::relation_name,
+    phrases::files::relation_name,
 };
 
 pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, find };

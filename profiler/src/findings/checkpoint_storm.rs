@@ -4,7 +4,7 @@ use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{cost, duration, number, percent, waits};
 use super::wal::{self, is_wal_or_data};
 use crate::report::model::{Checkpoint, LedgerPart, Report};
-use crate::report::text::format::bytes;
+use crate::words::bytes;
 
 pub const RULE: Rule = Rule { id: "checkpoint_storm", about: is_flush, symptom: false, find };
 

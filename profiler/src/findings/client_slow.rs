@@ -3,7 +3,7 @@
 use super::rule::{Confidence, Found, Rule};
 use super::time::{duration, in_waits, notable, of_ledger, percent, severity_of, waits, worst_statement};
 use crate::report::model::{LedgerPart, Report};
-use crate::report::text::format::bytes;
+use crate::words::bytes;
 
 pub const RULE: Rule = Rule { id: "client_slow", about: is_client_write, symptom: false, find };
 

@@ -3,7 +3,7 @@
 use super::rule::{Confidence, Found, Rule, nothing};
 use super::time::{NOTABLE, duration, number, percent, severity_of, whole};
 use crate::report::model::{Ledger, Report};
-use crate::report::text::parts::part_name;
+use crate::report::phrases::parts::part_name;
 
 pub const RULE: Rule = Rule { id: "connection_churn", about: nothing, symptom: false, find };
 

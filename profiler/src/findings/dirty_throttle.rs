@@ -4,10 +4,8 @@ use super::file_lock;
 use super::rule::{Confidence, Found, Rule};
 use super::time::{caused, cost, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement};
 use crate::report::model::{LedgerPart, Pause, Report, WritebackSettings};
-use crate::report::text::{
-    format::{bytes, duration},
-    storage::writeback::{dirty_setting, limits, settings},
-};
+use crate::report::phrases::writeback::{dirty_setting, limits, settings};
+use crate::words::{bytes, duration};
 
 pub const RULE: Rule = Rule { id: "dirty_throttle", about: is_about, symptom: false, find };
 

@@ -5,7 +5,7 @@ use super::rule::{Confidence, Found, Rule};
 use super::time::{cost, duration, is_notable, number, percent, severity_of, share, worst_statement};
 use super::wal::{self, is_queue, is_sync};
 use crate::report::model::{LedgerPart, Report};
-use crate::report::text::format::bytes;
+use crate::words::bytes;
 
 pub const RULE: Rule = Rule { id: "full_page_writes", about: is_flush, symptom: false, find };
 

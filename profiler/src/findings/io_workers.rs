@@ -7,7 +7,7 @@ use super::rule::{Confidence, Found, Rule};
 use super::time::{duration, is_notable, notable, number, percent, severity_of, share, short, waits};
 use crate::report::{
     model::{LedgerPart, Report},
-    text::storage::aio::worker_time,
+    phrases::aio::worker_time,
 };
 
 pub const RULE: Rule = Rule { id: "io_workers", about: is_wait, symptom: false, find };

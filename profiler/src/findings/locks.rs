@@ -6,7 +6,7 @@
 
 use super::time::{duration, number, short, sql_pid};
 use crate::report::model::{Blocker, Blocking, LedgerPart, Report};
-pub(super) use crate::report::text::blocking::{describe, what};
+pub(super) use crate::report::phrases::locks::{describe, what};
 
 pub fn is_lock(part: &LedgerPart) -> bool {
     super::time::waits(part, "Lock", "")

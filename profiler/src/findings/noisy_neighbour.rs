@@ -4,7 +4,7 @@ use super::disk::{delay_ns, disk_time, is_disk_or_queue, neighbours, noise_share
 use super::rule::{Confidence, Found, Rule};
 use super::time::{duration, is_notable, number, percent, severity_of, worst_statement};
 use crate::report::model::{BlockNoise, Report};
-use crate::report::text::format::bytes;
+use crate::words::bytes;
 
 pub const RULE: Rule = Rule { id: "noisy_neighbour", about: is_disk_or_queue, symptom: false, find };
 

@@ -6,7 +6,7 @@ use super::time::{
     worst_statement,
 };
 use crate::report::model::{LedgerPart, Memory, Reclaim, ReclaimBy, Report};
-use crate::report::text::memory::limits;
+use crate::report::phrases::memory::limits;
 
 pub const RULE: Rule = Rule { id: "reclaim", about: is_reclaim, symptom: false, find };
 

@@ -4,7 +4,7 @@ use super::file_lock;
 use super::rule::{Confidence, Found, Rule};
 use super::time::{caused, cost, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement};
 use crate::report::model::{LedgerPart, Report, WritebackSettings};
-use crate::report::text::storage::writeback::settings;
+use crate::report::phrases::writeback::settings;
 
 pub const RULE: Rule = Rule { id: "stable_pages", about: is_about, symptom: false, find };
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::rule::Severity;
 use crate::report::model::{Ledger, LedgerPart, Report};
-pub use crate::report::text::format::{bytes, count as number, duration, percent, short};
+pub use crate::words::{bytes, count as number, duration, percent, short};
 
 /// Share of the statements' time from which on a cause is worth a sentence.
 pub const NOTABLE: f64 = 0.10;

@@ -6,7 +6,7 @@ use serde::Serialize as _;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::model::{Report, SCHEMA};
-use super::text::format::is_harmful;
+use crate::words::is_harmful;
 
 /// Why a JSON text is not a report.
 #[derive(Debug, thiserror::Error)]

@@ -1,26 +1,13 @@
-//! The report for a terminal.
-//!
-//! The first screen is the answer: how much ran and how fast, where its time went, what the rules found and what to do
-//! about it, what is stuck, which statements it was, and what the profile lost and cost. The tables behind it follow: the
-//! evidence, what makes slow statements slow, who was waited for, and the account of every class, role and backend.
+//! The page for a terminal: no line wider than it, and nothing in it that it would act on.
 
-mod accounts;
-mod backends;
-pub(crate) mod blocking;
-mod coverage;
-pub mod format;
-mod fsync;
-pub mod histogram;
-pub(crate) mod memory;
-pub(crate) mod parts;
-mod slow;
-mod statements;
-pub(crate) mod storage;
-mod summary;
+mod picture;
 mod table;
 
-use super::model::Report;
-pub(super) use storage::who;
+use super::{model::Report, pages};
+use crate::{
+    page::{Block, Item, Line, More, Page, Section, Tally, Tone},
+    words::{TIE, clean, count, fit, tie, width, wrap},
+};
 
 /// How to write the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,74 +28,79 @@ impl Default for TextOptions {
 
 /// Writes the report as text, no line of it wider than `options.width`.
 pub fn render(report: &Report, options: &TextOptions) -> String {
-    let mut page =
-        Page { width: options.width.max(20), top: options.top.max(1), colour: options.colour, out: String::new() };
-    summary::render(report, &mut page);
-    coverage::findings(report, &mut page);
-    slow::tail(report, &mut page);
-    slow::slowest(report, &mut page);
-    blocking::blocking(report, &mut page);
-    statements::classes(report, &mut page);
-    statements::unfinished(report, &mut page);
-    statements::latency(report, &mut page);
-    backends::roles(report, &mut page);
-    backends::backends(report, &mut page);
-    accounts::idle_in_transaction(report, &mut page);
-    accounts::connections(report, &mut page);
-    fsync::by_role(report, &mut page);
-    fsync::files(report, &mut page);
-    memory::render(report, &mut page);
-    storage::render(report, &mut page);
-    coverage::probes(report, &mut page);
-    coverage::losses(report, &mut page);
-    page.out
+    draw(&pages::report(report, options.top), options)
 }
 
-/// How far what was seen can be trusted, and what it cost.
-pub(super) fn trust(report: &Report, options: &TextOptions) -> String {
-    let mut page = Page { width: options.width.max(20), top: 1, colour: options.colour, out: String::new() };
-    summary::lost(report, &mut page);
-    summary::cost(report, &mut page);
-    coverage::notes(report, &mut page);
-    page.out
-}
-
-/// How a line looks where there are colours.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    Plain,
-    Bold,
-    Dim,
-    Red,
-    Yellow,
+/// Writes a page as text; its rows are as many as it has.
+pub fn draw(page: &Page, options: &TextOptions) -> String {
+    let mut sheet = Sheet { width: options.width.max(20), colour: options.colour, out: String::new() };
+    page.sections.iter().for_each(|section| sheet.section(section));
+    sheet.out
 }
 
 /// The text so far.
-struct Page {
+struct Sheet {
     width: usize,
-    top: usize,
     colour: bool,
     out: String,
 }
 
-impl Page {
+impl Sheet {
+    fn section(&mut self, section: &Section) {
+        if !self.out.is_empty() {
+            self.blank();
+        }
+        if !section.heading.is_empty() {
+            self.styled(Tone::Strong, &section.heading);
+        }
+        section.blocks.iter().for_each(|block| self.block(block));
+    }
+
+    fn block(&mut self, block: &Block) {
+        match block {
+            Block::Line(line) => self.line(line),
+            Block::Table(table) => {
+                let lines = table::lines(table, self.width);
+                for (at, line) in lines.iter().enumerate() {
+                    self.styled(if at == 0 { Tone::Strong } else { Tone::Plain }, line);
+                }
+            }
+            Block::Entries { entries, spaced } => {
+                for (at, entry) in entries.iter().enumerate() {
+                    if *spaced && at > 0 {
+                        self.blank();
+                    }
+                    self.line(&entry.title);
+                    entry.lines.iter().for_each(|line| self.line(line));
+                }
+            }
+            Block::Picture(picture) => {
+                picture::lines(picture, self.width).iter().for_each(|line| self.styled(Tone::Plain, line));
+            }
+            Block::Tally(tally) => self.tally(tally),
+            Block::More(More { count: left, of }) => {
+                self.styled(Tone::Faint, &format!("… and {} more {of} (--top)", count(*left)));
+            }
+        }
+    }
+
     fn blank(&mut self) {
         self.out.push('\n');
     }
 
     /// One line, its end cut off where it does not fit. The only way into `out`, hence where everything is made
     /// harmless.
-    fn styled(&mut self, style: Style, text: &str) {
-        let line = format::fit(&format::clean(text), self.width);
-        let line = line.replace(format::TIE, " ");
+    fn styled(&mut self, tone: Tone, text: &str) {
+        let line = fit(&clean(text), self.width);
+        let line = line.replace(TIE, " ");
         let line = line.trim_end();
-        let code = match style {
+        let code = match tone {
             _ if !self.colour => None,
-            Style::Plain => None,
-            Style::Bold => Some("1"),
-            Style::Dim => Some("2"),
-            Style::Red => Some("1;31"),
-            Style::Yellow => Some("33"),
+            Tone::Plain => None,
+            Tone::Strong => Some("1"),
+            Tone::Faint => Some("2"),
+            Tone::Critical => Some("1;31"),
+            Tone::Warning => Some("33"),
         };
         match code {
             Some(code) => self.out.push_str(&format!("\x1b[{code}m{line}\x1b[0m\n")),
@@ -119,33 +111,46 @@ impl Page {
         }
     }
 
-    fn line(&mut self, text: &str) {
-        self.styled(Style::Plain, text);
-    }
-
-    /// A line that goes on below, indented by `indent`, for at most `most` lines.
-    fn wrapped(&mut self, style: Style, text: &str, indent: usize, most: usize) {
-        for line in format::wrap(&format::clean(text), self.width, indent, most) {
-            self.styled(style, &line);
+    fn line(&mut self, line: &Line) {
+        let mut text = " ".repeat(line.indent);
+        if !line.label.is_empty() {
+            text += &line.label;
+            text.push(' ');
+            text += &" ".repeat(line.hang.saturating_sub(width(&text)));
+        }
+        let items: Vec<String> = line.items.iter().map(words).collect();
+        text += &items.join("  ");
+        for part in wrap(&clean(&text), self.width, line.hang, line.most) {
+            self.styled(line.tone, &part);
         }
     }
 
-    fn heading(&mut self, text: &str) {
-        self.blank();
-        self.styled(Style::Bold, text);
-    }
-
-    fn table(&mut self, table: &table::Table) {
-        let lines = table.render(self.width);
-        for (i, line) in lines.iter().enumerate() {
-            self.styled(if i == 0 { Style::Bold } else { Style::Plain }, line);
+    /// All that is not zero, then as many of the zeros as fit on the line.
+    fn tally(&mut self, tally: &Tally) {
+        let room = self.width.saturating_sub(32);
+        let mut text = String::new();
+        for (at, (what, n)) in tally.parts.iter().enumerate() {
+            let one = format!("{}{what} {}", if at > 0 { ", " } else { "" }, count(*n));
+            let left = tally.parts.len() - at - 1;
+            if *n == 0 && at > 0 && width(&text) + width(&one) > room && left > 0 {
+                text.push_str(&format!(", {} more 0", left + 1));
+                break;
+            }
+            text.push_str(&one);
         }
-    }
-
-    fn more(&mut self, left_out: usize, of_what: &str) {
-        if left_out > 0 {
-            self.styled(Style::Dim, &format!("… and {} more {of_what} (--top)", format::count(left_out as u64)));
+        if text.is_empty() {
+            text.push_str(tally.none);
         }
+        let tone = if tally.total > 0 { Tone::Critical } else { Tone::Plain };
+        self.styled(tone, &format!("{} {} ({text})", tally.label, count(tally.total)));
+    }
+}
+
+/// An item in words; a value is not torn from its name or its unit.
+fn words(item: &Item) -> String {
+    match item.name {
+        "" => item.value.to_string(),
+        name => tie(&format!("{name} {}", item.value)),
     }
 }
 

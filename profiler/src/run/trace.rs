@@ -12,11 +12,11 @@ use crate::{
     cli::TraceArgs,
     report::{
         output,
-        text::format::{bytes, count, duration},
         trace::{End, Line},
     },
     say::say,
     ticker::Ticker,
+    words::{bytes, count, duration},
 };
 
 /// After Ctrl-C, how long a reader may take to take what is left.

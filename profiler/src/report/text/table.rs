@@ -1,153 +1,123 @@
 //! Tables that keep to the width: columns of less importance go first, then the widest text shrinks.
 
-use super::format::{clean, fit, fit_end, width};
+use crate::{
+    page::{Align, Cut, Table},
+    words::{clean, fit, fit_end, width},
+};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Align {
-    Left,
-    Right,
-}
-
-struct Column {
-    title: &'static str,
-    align: Align,
-    /// 0 stays always; of the others the highest is left out first.
-    leave: u8,
-    /// May be shortened.
-    flexible: bool,
-    /// And then at its start.
-    path: bool,
-    /// Columns below which it is not shortened before others are left out.
-    least: usize,
-}
-
-/// Rows of text under titles.
-#[derive(Default)]
-pub struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
-    indent: usize,
-}
-
-/// The least a shortened text may have before another column is left out for it.
+/// Columns before the first cell, and between two.
+const INDENT: usize = 1;
+const GAP: usize = 2;
+/// Columns by which what a row is made of stands further in.
+const LEVEL: usize = 2;
+/// The least that a value is cut to.
 const LEAST: usize = 16;
 
-impl Table {
-    pub fn new() -> Self {
-        Table { indent: 1, ..Table::default() }
-    }
+/// The line of the headings and those of the rows.
+pub(super) fn lines(table: &Table, columns: usize) -> Vec<String> {
+    let rows = words(table);
+    let natural: Vec<usize> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(c, column)| rows.iter().map(|row| width(&row[c])).chain([width(column.heading)]).max().unwrap_or(0))
+        .collect();
+    let shown = shown(table, &natural, columns);
+    let widths = widths(table, natural, &shown, columns);
+    let line = |cell: &dyn Fn(usize) -> String| {
+        let cells = shown.iter().map(|&c| {
+            let column = &table.columns[c];
+            let text = match column.cut {
+                Cut::Start => fit_end(&cell(c), widths[c]),
+                Cut::End | Cut::Never => fit(&cell(c), widths[c]),
+            };
+            let pad = " ".repeat(widths[c].saturating_sub(width(&text)));
+            if column.align == Align::Left { text + &pad } else { pad + &text }
+        });
+        let line = " ".repeat(INDENT) + &cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
+        line.trim_end().to_string()
+    };
+    let mut out = vec![line(&|c| table.columns[c].heading.into())];
+    out.extend(rows.iter().map(|row| line(&|c| row[c].clone())));
+    out
+}
 
-    /// A column of numbers.
-    pub fn number(mut self, title: &'static str, leave: u8) -> Self {
-        self.columns.push(Column { title, align: Align::Right, leave, flexible: false, path: false, least: LEAST });
-        self
-    }
-
-    /// A column of short names.
-    pub fn name(mut self, title: &'static str, leave: u8) -> Self {
-        self.columns.push(Column { title, align: Align::Left, leave, flexible: false, path: false, least: LEAST });
-        self
-    }
-
-    /// A column of long text, which takes what is left.
-    pub fn text(mut self, title: &'static str, leave: u8) -> Self {
-        self.columns.push(Column { title, align: Align::Left, leave, flexible: true, path: false, least: LEAST });
-        self
-    }
-
-    /// A column of long text that matters more than the columns which may be left out.
-    pub fn main_text(mut self, title: &'static str) -> Self {
-        self.columns.push(Column { title, align: Align::Left, leave: 0, flexible: true, path: false, least: 32 });
-        self
-    }
-
-    /// A column of file names, of which the ends stay.
-    pub fn path(mut self, title: &'static str, leave: u8) -> Self {
-        self.columns.push(Column { title, align: Align::Left, leave, flexible: true, path: true, least: LEAST });
-        self
-    }
-
-    /// Names that matter more than the columns which may be left out; of longer ones the ends stay.
-    pub fn main_path(mut self, title: &'static str) -> Self {
-        self.columns.push(Column { title, align: Align::Left, leave: 0, flexible: true, path: true, least: 32 });
-        self
-    }
-
-    pub fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.columns.len());
-        self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// The title line and the rows.
-    pub fn render(&self, columns: usize) -> Vec<String> {
-        let natural: Vec<usize> = (0..self.columns.len())
-            .map(|c| {
-                self.rows.iter().map(|row| width(&row[c])).chain([width(self.columns[c].title)]).max().unwrap_or(0)
-            })
-            .collect();
-        let least =
-            |c: usize| if self.columns[c].flexible { natural[c].min(self.columns[c].least) } else { natural[c] };
-        let mut shown: Vec<usize> = (0..self.columns.len()).filter(|&c| !self.is_blank(c)).collect();
-        let gaps = |shown: &[usize]| self.indent + 2 * shown.len().saturating_sub(1);
-        while gaps(&shown) + shown.iter().map(|&c| least(c)).sum::<usize>() > columns {
-            match shown.iter().copied().filter(|&c| self.columns[c].leave > 0).max_by_key(|&c| self.columns[c].leave) {
-                Some(out) => shown.retain(|&c| c != out),
-                None => break,
-            }
+/// What stands in the cells.
+fn words(table: &Table) -> Vec<Vec<String>> {
+    let one = |row: &crate::page::Row| {
+        let mut words: Vec<String> = row.cells.iter().map(|cell| clean(&cell.to_string())).collect();
+        if let Some(first) = words.first_mut() {
+            first.insert_str(0, &" ".repeat(row.level * LEVEL));
         }
-        let mut widths = natural;
-        let total = gaps(&shown) + shown.iter().map(|&c| widths[c]).sum::<usize>();
-        let mut over = total.saturating_sub(columns);
-        let mut flexible: Vec<usize> = shown.iter().copied().filter(|&c| self.columns[c].flexible).collect();
-        flexible.sort_by_key(|&c| std::cmp::Reverse(widths[c]));
-        for c in flexible {
-            let take = over.min(widths[c].saturating_sub(LEAST.min(widths[c])));
-            widths[c] -= take;
-            over -= take;
-        }
-        let line = |cell: &dyn Fn(usize) -> String| {
-            let cells = shown.iter().map(|&c| {
-                let text = if self.columns[c].path { fit_end(&cell(c), widths[c]) } else { fit(&cell(c), widths[c]) };
-                let pad = " ".repeat(widths[c] - width(&text));
-                if self.columns[c].align == Align::Left { text + &pad } else { pad + &text }
-            });
-            let line = " ".repeat(self.indent) + &cells.collect::<Vec<_>>().join("  ");
-            line.trim_end().to_string()
-        };
-        let mut out = vec![line(&|c| self.columns[c].title.into())];
-        out.extend(self.rows.iter().map(|row| line(&|c| row[c].clone())));
-        out
-    }
+        words
+    };
+    table.rows.iter().map(one).collect()
+}
 
-    /// A column in which no row says anything.
-    fn is_blank(&self, column: usize) -> bool {
-        !self.rows.is_empty() && self.rows.iter().all(|row| matches!(row[column].as_str(), "" | "-"))
+/// Columns taken by `shown` columns of these widths.
+fn total(shown: &[usize], width: impl Fn(usize) -> usize) -> usize {
+    INDENT + GAP * shown.len().saturating_sub(1) + shown.iter().map(|&c| width(c)).sum::<usize>()
+}
+
+/// The columns that say something and for which there is room, by their number.
+fn shown(table: &Table, natural: &[usize], columns: usize) -> Vec<usize> {
+    let least = |c: usize| match table.columns[c].cut {
+        Cut::Never => natural[c],
+        Cut::Start | Cut::End => natural[c].min(table.columns[c].least),
+    };
+    let mut shown: Vec<usize> = (0..table.columns.len()).filter(|&c| !table.is_silent(c)).collect();
+    while total(&shown, least) > columns {
+        let leave = |c: &usize| table.columns[*c].leave;
+        match shown.iter().copied().filter(|c| leave(c) > 0).max_by_key(leave) {
+            Some(out) => shown.retain(|&c| c != out),
+            None => break,
+        }
     }
+    shown
+}
+
+/// The widths of the columns: those that may be cut share what is missing, the widest first.
+fn widths(table: &Table, natural: Vec<usize>, shown: &[usize], columns: usize) -> Vec<usize> {
+    let mut over = total(shown, |c| natural[c]).saturating_sub(columns);
+    let mut widths = natural;
+    let mut flexible: Vec<usize> = shown.iter().copied().filter(|&c| table.columns[c].cut != Cut::Never).collect();
+    flexible.sort_by_key(|&c| std::cmp::Reverse(widths[c]));
+    for c in flexible {
+        let take = over.min(widths[c].saturating_sub(LEAST));
+        widths[c] -= take;
+        over -= take;
+    }
+    widths
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::Cell;
 
     #[test]
     fn gives_way_in_order() {
-        let mut table = Table::new().number("CALLS", 0).number("MEAN", 2).number("P99", 1).text("QUERY", 0);
+        let mut table = Table::default().number("CALLS", 0).number("MEAN", 2).number("P99", 1).text("QUERY", 0);
         table.row(vec![
-            "12".into(),
-            "1.00 ms".into(),
-            "2.00 ms".into(),
-            "SELECT a FROM a_table_with_a_long_name".into(),
+            Cell::Count(12),
+            Cell::Duration(1_000_000),
+            Cell::Duration(2_000_000),
+            Cell::code("SELECT a FROM a_table_with_a_long_name"),
         ]);
-        assert_eq!(table.render(100)[1], "    12  1.00 ms  2.00 ms  SELECT a FROM a_table_with_a_long_name");
-        assert_eq!(table.render(44)[1], "    12  1.00 ms  2.00 ms  SELECT a FROM a_t…");
-        assert_eq!(table.render(36)[0], " CALLS      P99  QUERY");
-        assert!(!table.render(22)[0].contains("P99"));
+        assert_eq!(lines(&table, 100)[1], "    12  1.00 ms  2.00 ms  SELECT a FROM a_table_with_a_long_name");
+        assert_eq!(lines(&table, 44)[1], "    12  1.00 ms  2.00 ms  SELECT a FROM a_t…");
+        assert_eq!(lines(&table, 36)[0], " CALLS      P99  QUERY");
+        assert!(!lines(&table, 22)[0].contains("P99"));
         for columns in 0..120 {
-            assert_eq!(table.render(columns).len(), 2);
+            assert_eq!(lines(&table, columns).len(), 2);
         }
+    }
+
+    #[test]
+    fn what_a_row_is_made_of_stands_further_in_and_silent_columns_are_left_out() {
+        let mut table = Table::default().name("WHEN", 0).number("CALLS", 0).name("WHY", 0);
+        table.row(vec![Cell::text("during"), Cell::Count(3), Cell::Missing]);
+        table.child(1, vec![Cell::text("writing"), Cell::Count(2), Cell::Blank]);
+        assert_eq!(lines(&table, 80), [" WHEN       CALLS", " during         3", "   writing      2"]);
     }
 }

@@ -21,7 +21,7 @@ fn every_width_holds() {
     for report in [fixture::busy(), fixture::idle(), Report::default()] {
         for width in (0..40).chain([60, 80, 100, 120, 200, 10_000]) {
             for line in text(&report, width).lines() {
-                assert!(format::width(line) <= width.max(20), "{width}: {line:?}");
+                assert!(crate::words::width(line) <= width.max(20), "{width}: {line:?}");
             }
         }
     }

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use super::{Begin, End, Line, Request};
-use crate::report::{
-    model::Report,
-    text::{
-        self, TextOptions,
-        format::{bytes, clean, count, duration, fit, width},
-        who,
+use crate::{
+    report::{
+        model::Report,
+        pages,
+        phrases::block::who,
+        text::{self, TextOptions},
     },
+    words::{bytes, clean, count, duration, fit, width},
 };
 
 /// Columns of devices and operations, which have names of any length.
@@ -81,7 +82,12 @@ fn one(request: &Request) -> String {
 
 fn foot(end: &End, options: &TextOptions) -> String {
     let report = Report { duration_ns: end.duration_ns, coverage: end.coverage.clone(), ..Report::default() };
-    format!("{} requests in {}\n{}", count(end.requests), duration(end.duration_ns), text::trust(&report, options))
+    format!(
+        "{} requests in {}\n{}",
+        count(end.requests),
+        duration(end.duration_ns),
+        text::draw(&pages::trust(&report), options)
+    )
 }
 
 #[cfg(test)]

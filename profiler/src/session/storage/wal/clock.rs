@@ -4,7 +4,7 @@
 //! checkpoints, by `CLOCK_REALTIME`. The two run at the same rate and differ by a constant, until somebody sets the clock or
 //! the machine is suspended: then another constant holds from there on, and a time of the server is one of before or after.
 
-use crate::{kernel::features::monotonic_ns, report::text::format};
+use crate::{kernel::features::monotonic_ns, words};
 
 pub struct Clock {
     now: Look,
@@ -124,10 +124,10 @@ fn told(set_ns: i64, asleep_ns: u64, at_ns: u64) -> String {
         return format!(
             "the machine was suspended for {} up to {at:.1} s into the profile: that time is in no duration, and the profile is \
              shorter than it looks by the clock",
-            format::duration(asleep_ns)
+            words::duration(asleep_ns)
         );
     }
-    let (by, way) = (format::duration(set_ns.unsigned_abs()), if set_ns > 0 { "forwards" } else { "back" });
+    let (by, way) = (words::duration(set_ns.unsigned_abs()), if set_ns > 0 { "forwards" } else { "back" });
     format!(
         "the clock was set {way} by {by} about {at:.1} s into the profile: no duration and no ledger is measured with it, but a checkpoint under way \
          then may be missing"

@@ -1,7 +1,9 @@
 //! The parts of a ledger as lines: wait event and kernel cause side by side.
 
-use super::format::{duration, percent, tie};
-use crate::report::model::{Ledger, LedgerPart};
+use crate::{
+    report::model::{Ledger, LedgerPart},
+    words::{duration, percent, tie},
+};
 
 /// Causes that only say how the server sleeps in that wait event; short lists leave them out.
 const USUAL: [&str; 12] = [
@@ -41,7 +43,7 @@ pub(crate) fn part_name(part: &LedgerPart) -> String {
 
 /// One line of an account.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub state: String,
     pub name: String,
     pub cause: String,
@@ -61,7 +63,7 @@ impl Line {
         }
     }
 
-    pub fn is(&self, other: &Line) -> bool {
+    pub(crate) fn is(&self, other: &Line) -> bool {
         (&self.state, &self.name, &self.cause) == (&other.state, &other.name, &other.cause)
     }
 
@@ -77,12 +79,12 @@ impl Line {
 }
 
 /// The parts of a ledger, largest first, and what is missing to the wall time as `unattributed`.
-pub(super) fn lines(ledger: &Ledger) -> Vec<Line> {
+pub(crate) fn lines(ledger: &Ledger) -> Vec<Line> {
     together([ledger])
 }
 
 /// The parts of several ledgers.
-pub(super) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec<Line> {
+pub(crate) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec<Line> {
     let mut out: Vec<Line> = Vec::new();
     let mut missing = 0;
     for ledger in ledgers {
@@ -111,12 +113,19 @@ pub(super) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec
 }
 
 /// The largest parts of a ledger on one line: `IO:WalSync 45.1 %, on CPU 24.3 %`.
-pub(super) fn listed(ledger: &Ledger, most: usize) -> String {
+pub(crate) fn listed(ledger: &Ledger, most: usize) -> String {
     named(&lines(ledger), most, |line, whole| format!("{} {}", line.label(), percent(line.ns as f64 / whole as f64)))
 }
 
+/// The largest parts of several ledgers on one line.
+pub(crate) fn listed_together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>, most: usize) -> String {
+    named(&together(ledgers), most, |line, whole| {
+        format!("{} {}", line.label(), percent(line.ns as f64 / whole as f64))
+    })
+}
+
 /// The same with the time of each: `Lock:tuple 1.20 s (92.0 %)`.
-pub(super) fn listed_with_time(ledger: &Ledger, most: usize) -> String {
+pub(crate) fn listed_with_time(ledger: &Ledger, most: usize) -> String {
     named(&lines(ledger), most, |line, whole| {
         format!("{} {} ({})", line.label(), duration(line.ns), percent(line.ns as f64 / whole as f64))
     })

@@ -1,11 +1,17 @@
 //! The slow statements: what makes the slowest hundredth different from the rest, and the slowest ones themselves.
 
-use super::blocking::describe;
-use super::format::{count, duration, duration_f, percent, rate, tie};
-use super::parts::{Line, lines, listed_with_time};
-use super::table::Table;
-use super::{Page, Style};
-use crate::report::model::{Report, Tail};
+use super::whose;
+use crate::{
+    page::{Block, Cell, Entry, Item, Line, Section, Table, Tone},
+    report::{
+        model::{Report, Slow, Tail},
+        phrases::{
+            locks::describe,
+            parts::{self, lines, listed_with_time},
+        },
+    },
+    words::{count, duration, duration_f, percent, tie},
+};
 
 /// Parts of the comparison that are shown.
 const ROWS: usize = 8;
@@ -14,7 +20,7 @@ const PARTS: usize = 4;
 
 /// A part of the statements' time: nanoseconds a statement among the slowest and among the rest.
 struct Pair {
-    line: Line,
+    line: parts::Line,
     slow: f64,
     rest: f64,
 }
@@ -34,16 +40,15 @@ fn pairs(tail: &Tail) -> Vec<Pair> {
     out
 }
 
-pub(super) fn tail(report: &Report, page: &mut Page) {
-    let Some(tail) = report.tail.as_ref().filter(|tail| tail.count > 0) else { return };
+pub(super) fn tail(report: &Report) -> Option<Section> {
+    let tail = report.tail.as_ref().filter(|tail| tail.count > 0)?;
     let share = tail.count as f64 / (tail.count + tail.rest_count).max(1) as f64;
-    page.heading(&format!("WHAT MAKES THE SLOWEST {} DIFFERENT", percent(share)));
     let pairs = pairs(tail);
     let slow = tail.ledger.wall_ns as f64 / tail.count as f64;
     let rest = tail.rest.wall_ns as f64 / tail.rest_count.max(1) as f64;
     let extra = slow - rest;
     let mut text = format!(
-        " {} statements of {} and more took {} each, the other {} took {}",
+        "{} statements of {} and more took {} each, the other {} took {}",
         count(tail.count),
         tie(&duration(tail.from_ns)),
         tie(&duration_f(slow)),
@@ -55,8 +60,9 @@ pub(super) fn tail(report: &Report, page: &mut Page) {
         let part = (top.slow - top.rest) / extra;
         text.push_str(&format!(": {} of the difference is {}{cause}", tie(&percent(part)), tie(&top.line.name)));
     }
-    page.wrapped(Style::Plain, &text, 2, 4);
-    let mut table = Table::new()
+    let mut section = Section::new(format!("WHAT MAKES THE SLOWEST {} DIFFERENT", percent(share)));
+    section.line(Line::text(text).indent(1).wrap(2, 4));
+    let mut table = Table::default()
         .number("OF DIFFERENCE", 2)
         .number("SLOWEST", 0)
         .number("REST", 0)
@@ -68,49 +74,50 @@ pub(super) fn tail(report: &Report, page: &mut Page) {
     for pair in pairs.iter().filter(counts).take(ROWS) {
         let difference = (pair.slow - pair.rest) / extra;
         table.row(vec![
-            if extra > 0.0 && difference >= 0.0 { percent(difference) } else { "-".into() },
-            duration_f(pair.slow),
-            duration_f(pair.rest),
-            if pair.rest > 0.0 { rate(pair.slow / pair.rest) } else { "-".into() },
-            pair.line.name.clone(),
-            pair.line.cause.clone(),
+            Cell::Share(difference).when(extra > 0.0 && difference >= 0.0),
+            Cell::mean(pair.slow),
+            Cell::mean(pair.rest),
+            Cell::Rate(pair.slow / pair.rest).when(pair.rest > 0.0),
+            Cell::name(&pair.line.name),
+            Cell::name(&pair.line.cause),
         ]);
     }
-    page.table(&table);
+    section.table(table);
+    Some(section)
 }
 
-pub(super) fn slowest(report: &Report, page: &mut Page) {
+pub(super) fn slowest(report: &Report, top: usize) -> Option<Section> {
     if report.slowest.is_empty() {
-        return;
+        return None;
     }
-    page.heading("SLOWEST STATEMENTS");
-    for (i, slow) in report.slowest.iter().take(page.top).enumerate() {
-        let who = match (&slow.user, &slow.database) {
-            (Some(user), Some(database)) => format!("  {user} in {database}"),
-            (Some(one), None) | (None, Some(one)) => format!("  {one}"),
-            (None, None) => String::new(),
-        };
-        let error = if slow.error { "  ERROR" } else { "" };
-        page.styled(
-            Style::Bold,
-            &format!(
-                " {}  {}  begun at {}  pid {}{who}{error}",
-                i + 1,
-                duration(slow.latency_ns),
-                duration(slow.began_ns),
-                slow.pid
-            ),
-        );
-        page.wrapped(Style::Plain, &format!("    {}", slow.query), 4, 2);
-        let parts = listed_with_time(&slow.ledger, PARTS);
-        if !parts.is_empty() {
-            page.wrapped(Style::Plain, &format!("    in {parts}"), 7, 3);
-        }
-        if let Some(blocker) = &slow.blocker {
-            page.wrapped(Style::Yellow, &format!("    waited for {}", describe(report, blocker)), 15, 3);
-        }
+    let mut section = Section::new("SLOWEST STATEMENTS");
+    let entries = report.slowest.iter().take(top).enumerate().map(|(at, slow)| entry(report, at, slow)).collect();
+    section.blocks.push(Block::Entries { entries, spaced: false });
+    section.more(report.slowest.len(), top, "slow statements");
+    Some(section)
+}
+
+fn entry(report: &Report, at: usize, slow: &Slow) -> Entry {
+    let mut title: Vec<Item> = vec![
+        Cell::Id(at as u64 + 1).into(),
+        Cell::Duration(slow.latency_ns).into(),
+        Item::new("begun at", Cell::Duration(slow.began_ns)),
+        Item::new("pid", Cell::Id(slow.pid.into())),
+    ];
+    title.extend(whose(slow.user.as_ref(), slow.database.as_ref()));
+    if slow.error {
+        title.push(Item::text("ERROR"));
     }
-    page.more(report.slowest.len().saturating_sub(page.top), "slow statements");
+    let mut lines = vec![Line::new(vec![Cell::code(&slow.query).into()]).indent(4).wrap(4, 2)];
+    let parts = listed_with_time(&slow.ledger, PARTS);
+    if !parts.is_empty() {
+        lines.push(Line::text(parts).indent(4).label("in").wrap(7, 3));
+    }
+    if let Some(blocker) = &slow.blocker {
+        let text = describe(report, blocker);
+        lines.push(Line::text(text).indent(4).label("waited for").tone(Tone::Warning).wrap(15, 3));
+    }
+    Entry { title: Line::new(title).indent(1).tone(Tone::Strong), lines }
 }
 
 #[cfg(test)]

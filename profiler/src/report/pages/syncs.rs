@@ -1,19 +1,20 @@
 //! Who syncs what: by role and kind of file, and file by file.
 
-use super::format::{count, duration};
-use super::table::Table;
-use super::{Page, Style};
-use crate::hist::Histogram;
-use crate::report::model::{FsyncBy, Hist, Report};
+use crate::{
+    hist::Histogram,
+    page::{Cell, Line, Section, Table, Tone},
+    report::model::{FsyncBy, Hist, Report},
+    words::count,
+};
 
 /// All syncs of one role on one kind of file.
-pub(super) struct SyncGroup {
-    pub role: String,
-    pub kind: String,
-    pub count: u64,
-    pub errors: u64,
-    pub total_ns: u64,
-    pub latency: Hist,
+struct SyncGroup {
+    role: String,
+    kind: String,
+    count: u64,
+    errors: u64,
+    total_ns: u64,
+    latency: Hist,
 }
 
 fn total_ns(hist: &Hist) -> u64 {
@@ -23,7 +24,7 @@ fn total_ns(hist: &Hist) -> u64 {
 impl SyncGroup {
     /// The groups, most time first. A histogram that cannot be read adds its count, maximum and total, not its
     /// percentiles.
-    pub fn by_role_and_kind(by: &[FsyncBy]) -> Vec<SyncGroup> {
+    fn by_role_and_kind(by: &[FsyncBy]) -> Vec<SyncGroup> {
         let mut groups: Vec<(SyncGroup, Histogram)> = Vec::new();
         for one in by {
             let at =
@@ -64,13 +65,12 @@ impl SyncGroup {
 /// Roles and kinds that are shown.
 const ROWS: usize = 8;
 
-pub(super) fn by_role(report: &Report, page: &mut Page) {
+pub(super) fn by_role(report: &Report) -> Option<Section> {
     if report.fsync.by.is_empty() {
-        return;
+        return None;
     }
     let groups = SyncGroup::by_role_and_kind(&report.fsync.by);
-    page.heading("SYNCS BY ROLE");
-    let mut table = Table::new()
+    let mut table = Table::default()
         .name("WHO SYNCS", 0)
         .name("WHAT", 0)
         .number("SYNCS", 0)
@@ -81,36 +81,34 @@ pub(super) fn by_role(report: &Report, page: &mut Page) {
         .number("FAILED", 0);
     let any_failed = groups.iter().any(|group| group.errors > 0);
     for group in groups.iter().take(ROWS) {
-        let failed = if any_failed { count(group.errors) } else { String::new() };
         table.row(vec![
-            group.role.clone(),
-            group.kind.clone(),
-            count(group.count),
-            duration(group.total_ns),
-            duration(group.latency.p50),
-            duration(group.latency.p99),
-            duration(group.latency.max),
-            failed,
+            Cell::name(&group.role),
+            Cell::name(&group.kind),
+            Cell::Count(group.count),
+            Cell::Duration(group.total_ns),
+            Cell::Duration(group.latency.p50),
+            Cell::Duration(group.latency.p99),
+            Cell::Duration(group.latency.max),
+            if any_failed { Cell::Count(group.errors) } else { Cell::Blank },
         ]);
     }
-    page.table(&table);
+    let mut section = Section::new("SYNCS BY ROLE");
+    section.table(table);
     let left = groups.len().saturating_sub(ROWS);
     if left > 0 {
         let rest: u64 = groups.iter().skip(ROWS).map(|group| group.count).sum();
-        page.styled(
-            Style::Dim,
-            &format!(" … and {} syncs of {} more roles and kinds", count(rest), count(left as u64)),
-        );
+        let text = format!("… and {} syncs of {} more roles and kinds", count(rest), count(left as u64));
+        section.line(Line::text(text).indent(1).tone(Tone::Faint));
     }
+    Some(section)
 }
 
-pub(super) fn files(report: &Report, page: &mut Page) {
+pub(super) fn files(report: &Report, top: usize) -> Option<Section> {
     let fsync = &report.fsync;
     if fsync.by.is_empty() {
-        return;
+        return None;
     }
-    page.heading(&format!("SYNCS BY FILE: {} in all, {} failed", count(fsync.latency.count), count(fsync.errors)));
-    let mut table = Table::new()
+    let mut table = Table::default()
         .number("PID", 5)
         .name("ROLE", 1)
         .name("SYSCALL", 6)
@@ -124,21 +122,24 @@ pub(super) fn files(report: &Report, page: &mut Page) {
         .number("MAX", 3);
     let mut all: Vec<&FsyncBy> = fsync.by.iter().collect();
     all.sort_by_key(|one| std::cmp::Reverse((total_ns(&one.latency), one.count)));
-    for one in all.iter().take(page.top) {
+    for one in all.iter().take(top) {
         table.row(vec![
-            one.pid.to_string(),
-            one.role.clone(),
-            one.syscall.clone(),
-            one.file_kind.clone(),
-            one.file.clone(),
-            one.relation.clone().unwrap_or_default(),
-            count(one.count),
-            count(one.errors),
-            duration(one.latency.p50),
-            duration(one.latency.p99),
-            duration(one.latency.max),
+            Cell::Id(one.pid.into()),
+            Cell::name(&one.role),
+            Cell::name(&one.syscall),
+            Cell::name(&one.file_kind),
+            Cell::name(&one.file),
+            Cell::name_or_blank(one.relation.as_ref()),
+            Cell::Count(one.count),
+            Cell::Count(one.errors),
+            Cell::Duration(one.latency.p50),
+            Cell::Duration(one.latency.p99),
+            Cell::Duration(one.latency.max),
         ]);
     }
-    page.table(&table);
-    page.more(all.len().saturating_sub(page.top), "files");
+    let heading = format!("SYNCS BY FILE: {} in all, {} failed", count(fsync.latency.count), count(fsync.errors));
+    let mut section = Section::new(heading);
+    section.table(table);
+    section.more(all.len(), top, "files");
+    Some(section)
 }
