@@ -26,7 +26,9 @@ fn build() -> Result<(), String> {
     let toolchain = ebpf::toolchain().map_err(missing)?;
     ebpf::linker().map_err(missing)?;
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiler-ebpf");
+    // Asked at run time: a script compiled in one checkout may run in a copy of its target directory.
+    let package = std::env::var("CARGO_MANIFEST_DIR").map_err(|error| format!("CARGO_MANIFEST_DIR: {error}"))?;
+    let root = Path::new(&package).join("../profiler-ebpf");
     let root = root.canonicalize().map_err(|error| format!("profiler-ebpf: {error}"))?;
     // aya-build runs cargo in the current directory, and `profiler-ebpf` is outside this workspace.
     std::env::set_current_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
