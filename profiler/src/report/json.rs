@@ -217,7 +217,5 @@ mod tests {
         }
         assert!(value.pointer("/queries/0/query_id").unwrap().is_string());
         assert!(value.pointer("/queries/0/ledger/parts/0/p99_ns").is_none(), "only in the ledger of all statements");
-        let before = r#"{"schema":"pgstrobe.report/1","host":{"cpus":2}}"#;
-        assert!(from_str(before).unwrap_err().to_string().contains("missing field"), "a part of a report is none");
     }
 }

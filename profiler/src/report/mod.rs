@@ -4,6 +4,10 @@
 //! is a file here and a line in [`output::FORMATS`]. What people read is made of [`pages`], which say what is shown and in
 //! which order; [`text`] writes them for a terminal. [`trace`] is what is written as it comes.
 
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod compatibility;
 #[doc(hidden)]
 pub mod fixture;
 pub mod json;
@@ -11,5 +15,7 @@ pub mod model;
 pub mod output;
 pub mod pages;
 pub(crate) mod phrases;
+#[cfg(test)]
+mod properties;
 pub mod text;
 pub mod trace;

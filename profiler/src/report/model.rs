@@ -16,6 +16,8 @@ pub use storage::*;
 pub const SCHEMA: &str = "pgstrobe.report/1";
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Report {
     pub schema: String,
     pub version: String,
@@ -33,38 +35,36 @@ pub struct Report {
     /// Statements still open when the profile ended; not counted in `statements`.
     pub unfinished: Vec<Unfinished>,
     /// What makes the slowest statements different from the rest; none without statements, or where all are equally fast.
-    #[serde(default)]
     pub tail: Option<Tail>,
     /// The slowest single statements, the slowest first.
-    #[serde(default)]
     pub slowest: Vec<Slow>,
     /// Who was waited for, the longest first.
-    #[serde(default)]
     pub blocking: Vec<Blocking>,
     pub fsync: Fsync,
     /// From files to devices.
-    #[serde(default)]
     pub storage: Storage,
     /// What backends had to free before they got memory.
-    #[serde(default)]
     pub memory: Memory,
     pub findings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Host {
     pub kernel: String,
     pub cpus: u32,
     pub virtualized: bool,
     pub btf: bool,
     /// CPU time of the host during the profile.
-    #[serde(default)]
     pub cpu: HostCpu,
 }
 
 /// From /proc/stat and /proc/PID/stat at both ends of the profile, in nanoseconds: what other processes that ended in
 /// between did is not seen. Each number is within 20 ms.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct HostCpu {
     /// CPUs × duration.
     pub total_ns: u64,
@@ -78,6 +78,8 @@ pub struct HostCpu {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct OtherProcess {
     pub pid: u32,
     pub name: String,
@@ -87,10 +89,11 @@ pub struct OtherProcess {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Cluster {
     pub postmaster_pid: u32,
     /// Its pid inside its container, where that has a pid namespace of its own.
-    #[serde(default)]
     pub namespace_pid: Option<u32>,
     pub version: String,
     pub port: Option<u16>,
@@ -103,6 +106,8 @@ pub struct Cluster {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Coverage {
     /// What was lost, by reason; every reason is present, also when it is zero.
     pub lost: std::collections::BTreeMap<String, u64>,
@@ -113,6 +118,8 @@ pub struct Coverage {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ProbeCoverage {
     pub name: String,
     pub level: String,
@@ -130,6 +137,8 @@ pub struct ProbeCoverage {
 
 /// What the profile itself cost the host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Overhead {
     pub hits: u64,
     /// Time inside eBPF programs: measured by the kernel where it keeps those statistics, else hits × the cost per hit
@@ -150,6 +159,8 @@ pub struct Overhead {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Statements {
     pub count: u64,
     pub errors: u64,
@@ -165,6 +176,8 @@ pub struct Statements {
 
 /// A latency histogram. `hdr` is the whole of it (HDR V2 + DEFLATE, base64); the rest are its summary.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Hist {
     pub count: u64,
     pub min: u64,
@@ -176,13 +189,14 @@ pub struct Hist {
     pub p99: u64,
     pub p999: u64,
     /// Values above one hour: `hdr` and the percentiles hold them as one hour; `max` and `mean` are exact.
-    #[serde(default)]
     pub saturated: u64,
     pub hdr: String,
 }
 
 /// Wall time and the parts it is made of; the parts sum to `wall_ns`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Ledger {
     pub wall_ns: u64,
     /// Largest first.
@@ -191,6 +205,8 @@ pub struct Ledger {
 
 /// A report may hold some hundred thousand of these: the names that are constants are not copied into each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct LedgerPart {
     /// `cpu`, `interrupted` (the CPU was taken by interrupts or the hypervisor), `runnable`, `blocked` or `unattributed`;
     /// outside statements also `idle` and `idle_in_transaction`.
@@ -204,12 +220,14 @@ pub struct LedgerPart {
     pub ns: u64,
     pub count: u64,
     /// In the ledger of all statements: 99 of 100 statements spent no more than this in the part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ns: Option<u64>,
 }
 
 /// Statements above a latency, against all others.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Tail {
     /// The latency from which on a statement belongs to the slowest; about one in a hundred does.
     pub from_ns: u64,
@@ -222,6 +240,8 @@ pub struct Tail {
 
 /// One statement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Slow {
     pub pid: u32,
     /// As in [`Query`].
@@ -240,6 +260,8 @@ pub struct Slow {
 
 /// Waits of one statement class for another, under one wait event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Blocking {
     /// Such as `Lock` and `transactionid`.
     pub wait_event_type: String,
@@ -267,6 +289,8 @@ pub struct Blocking {
 
 /// A backend others waited for, as it was when the wait ended or was last looked at.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Blocker {
     pub pid: u32,
     pub role: String,
@@ -282,13 +306,14 @@ pub struct Blocker {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Backend {
     pub pid: u32,
     pub role: String,
     /// For a parallel worker, the pid of its leader.
     pub leader: Option<u32>,
     /// Its pid inside the server's container, where that has a pid namespace of its own.
-    #[serde(default)]
     pub namespace_pid: Option<u32>,
     pub database: Option<String>,
     pub user: Option<String>,
@@ -303,9 +328,7 @@ pub struct Backend {
     /// From fork to ready for the first statement, when it began during the profile.
     pub startup_ns: Option<u64>,
     /// The parts of that time.
-    #[serde(default)]
     pub startup: Ledger,
-    #[serde(default)]
     pub idle_in_transaction: IdleInTransaction,
     pub fsync: BackendFsync,
     /// `false` when it ended during the profile.
@@ -314,6 +337,8 @@ pub struct Backend {
 
 /// Waits for the client inside a transaction, which keeps its locks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct IdleInTransaction {
     pub count: u64,
     pub total_ns: u64,
@@ -321,6 +346,8 @@ pub struct IdleInTransaction {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BackendFsync {
     pub count: u64,
     pub total_ns: u64,
@@ -328,6 +355,8 @@ pub struct BackendFsync {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Role {
     pub role: String,
     /// Processes of this role seen.
@@ -337,18 +366,17 @@ pub struct Role {
     /// Connections started during the profile, from fork to ready.
     pub startup: Hist,
     /// The parts of the start-ups.
-    #[serde(default)]
     pub startup_ledger: Ledger,
     pub ledger: Ledger,
     pub outside: Ledger,
-    #[serde(default)]
     pub idle_in_transaction: IdleInTransaction,
     /// Samples of its processes on a CPU, by the wait event they showed there: `Type:Event`, or empty for none.
-    #[serde(default)]
     pub cpu_samples: std::collections::BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Query {
     /// Decimal; the server's when it computes one, else pg_query's fingerprint.
     pub query_id: String,
@@ -366,19 +394,18 @@ pub struct Query {
     pub latency: Hist,
     pub ledger: Ledger,
     /// Parallel workers that ended for its statements, and their time from fork to exit, beside that of their leaders.
-    #[serde(default)]
     pub worker_processes: u64,
-    #[serde(default)]
     pub workers: Ledger,
     /// As in [`Role`], of its backends and workers.
-    #[serde(default)]
     pub cpu_samples: std::collections::BTreeMap<String, u64>,
     /// What its statements and their parallel workers read and wrote, by class of file.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub io: StatementIo,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Unfinished {
     pub pid: u32,
     pub database: Option<String>,
@@ -392,6 +419,8 @@ pub struct Unfinished {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Fsync {
     pub latency: Hist,
     /// Failed calls.
@@ -401,6 +430,8 @@ pub struct Fsync {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct FsyncBy {
     pub role: String,
     pub pid: u32,
@@ -411,7 +442,6 @@ pub struct FsyncBy {
     /// Below the data directory where it lies there, else as far as it is known.
     pub file: String,
     /// The relation that the file is or was one of, such as `public.orders`; none where it is not known or none.
-    #[serde(default)]
     pub relation: Option<String>,
     pub count: u64,
     pub errors: u64,
@@ -419,6 +449,8 @@ pub struct FsyncBy {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Finding {
     pub id: String,
     /// `info`, `warning` or `critical`.
@@ -427,9 +459,7 @@ pub struct Finding {
     pub evidence: Vec<String>,
     pub advice: String,
     /// Time of backends the finding explains; 0 where it is not about time.
-    #[serde(default)]
     pub explained_ns: u64,
     /// `high` (the evidence leaves one cause), `medium` (the usual cause of this evidence) or `low` (one of several).
-    #[serde(default)]
     pub confidence: String,
 }

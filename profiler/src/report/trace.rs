@@ -12,6 +12,7 @@ pub const SCHEMA: &str = "pgstrobe.trace/1";
 
 /// One line of the JSON: first [`Begin`], last [`End`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Line {
     Begin(Begin),
@@ -21,6 +22,8 @@ pub enum Line {
 
 /// What is traced.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Begin {
     pub schema: String,
     /// Of pgstrobe.
@@ -41,6 +44,8 @@ pub struct Begin {
 
 /// A request that is complete.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Request {
     /// When it was complete, after `started_at`.
     pub completed_ns: u64,
@@ -67,6 +72,8 @@ pub struct Request {
 
 /// How far the trace can be trusted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct End {
     pub duration_ns: u64,
     /// Sent by the kernel side, and so written before.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Memory {
     /// Because the host, or a zone of its memory, had none left (direct reclaim).
     pub host: Reclaim,
@@ -18,6 +20,8 @@ pub struct Memory {
 
 /// Reclaims by backends, each from its begin to its end.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Reclaim {
     pub count: u64,
     /// Wall time.
@@ -32,6 +36,8 @@ pub struct Reclaim {
 
 /// Reclaims of one role and statement class.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ReclaimBy {
     pub role: String,
     /// Normalised; of a parallel worker that of its leader; none outside statements.
@@ -43,6 +49,8 @@ pub struct ReclaimBy {
 
 /// Reclaims of one process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct ReclaimBackend {
     pub pid: u32,
     pub role: String,
@@ -52,6 +60,8 @@ pub struct ReclaimBackend {
 
 /// A memory cgroup with a limit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct MemoryCgroup {
     /// Below the root of its hierarchy.
     pub path: String,

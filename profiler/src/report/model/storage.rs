@@ -15,16 +15,14 @@ pub use writeback::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Storage {
     /// None before 18.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub aio: Option<Aio>,
-    #[serde(default)]
     pub block: Block,
-    #[serde(default)]
     pub files: Files,
-    #[serde(default)]
     pub wal: Wal,
-    #[serde(default)]
     pub writeback: Writeback,
 }

@@ -3,24 +3,25 @@
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Aio {
     /// `io_method`: `worker`, `io_uring` or `sync`.
     pub method: String,
     /// `io_max_concurrency`, as the server settled it: operations that one process may have under way.
     pub max_concurrency: u32,
     /// None where the server's memory could not be read; the coverage says why.
-    #[serde(default)]
     pub depth: Option<AioDepth>,
     /// With `worker` alone.
-    #[serde(default)]
     pub workers: Option<AioWorkers>,
     /// Waits that another process ended (`IO:AioIoCompletion`), the largest first.
-    #[serde(default)]
     pub waits: Vec<AioWait>,
 }
 
 /// Operations submitted and not known to be done, in looks of one moment each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct AioDepth {
     pub looks: u64,
     /// Looks that saw at least one operation.
@@ -36,6 +37,8 @@ pub struct AioDepth {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct AioWorkers {
     /// `io_workers`.
     pub setting: u32,
@@ -47,6 +50,8 @@ pub struct AioWorkers {
 
 /// Waits of one class that processes of one role ended.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct AioWait {
     /// Role of those that waited.
     pub role: String,

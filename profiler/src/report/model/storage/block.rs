@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::report::model::Hist;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Block {
     /// Cgroup of the cluster: container, pod, systemd unit, or its path.
     pub cgroup: String,
@@ -18,6 +20,8 @@ pub struct Block {
 
 /// A whole disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BlockDevice {
     /// Such as `nvme0n1`.
     pub device: String,
@@ -46,6 +50,8 @@ pub struct BlockDevice {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BlockRequests {
     /// Complete, and their bytes.
     pub requests: u64,
@@ -62,6 +68,8 @@ pub struct BlockRequests {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BlockBy {
     pub device: String,
     /// `read`, `write`, `flush`, `sync`, `discard` or `other`.
@@ -74,6 +82,8 @@ pub struct BlockBy {
 
 /// Who wants a request.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BlockOwner {
     /// It is of the cluster, by its backend or by its cgroup.
     pub cluster: bool,
@@ -90,6 +100,8 @@ pub struct BlockOwner {
 
 /// Requests that were complete while one of the cluster waited in the same hardware context.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct BlockNoise {
     pub device: String,
     #[serde(flatten)]

@@ -4,17 +4,20 @@ use serde::{Deserialize, Serialize};
 
 /// Calls on files of the cluster's processes, from entry to return.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Files {
     /// By type of backend and file, most time first. Temporary files are kept together.
     pub by: Vec<FileBy>,
     /// By relation and fork, over all types of backends and all segments, most time first.
     pub relations: Vec<RelationIo>,
     /// Whether the server reads by io_uring too, which is not seen.
-    #[serde(default)]
     pub io_uring: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct FileBy {
     pub role: String,
     /// As in [`FsyncBy`](crate::report::model::FsyncBy).
@@ -26,6 +29,8 @@ pub struct FileBy {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct RelationIo {
     /// OIDs as its path shows them: none for what all databases share, and where it cannot be told which tablespace a
     /// directory outside the data directory is.
@@ -35,13 +40,11 @@ pub struct RelationIo {
     /// `main`, `fsm`, `vm` or `init`.
     pub fork: String,
     /// It is a temporary table.
-    #[serde(default)]
     pub temporary: bool,
     /// As `schema.table`, where it is known.
-    #[serde(default)]
     pub name: Option<String>,
     /// Of all its segments at the end, of those relations that took most time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     pub io: FileIo,
 }
@@ -54,6 +57,7 @@ macro_rules! sums {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+        #[cfg_attr(test, derive(schemars::JsonSchema))]
         #[serde(default)]
         pub struct $name {
             $($(#[$fdoc])* #[serde(skip_serializing_if = "is_default")] pub $field: u64,)+
@@ -122,6 +126,7 @@ sums! {
 
 /// What statements read and wrote, by class of file.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StatementIo {
     /// Tables and indexes with their forks.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::report::model::{Hist, Ledger};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Wal {
     /// What the processes of the cluster wrote, as each of them counts it: `pg_stat_wal` has the same numbers. None where
     /// it could not be read.
@@ -32,6 +34,8 @@ pub struct Wal {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WalWritten {
     /// Without the headers of pages and the gaps between records.
     pub bytes: u64,
@@ -42,15 +46,18 @@ pub struct WalWritten {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WalBy {
     pub role: String,
     /// None for a whole role.
-    #[serde(default)]
     pub pid: Option<u32>,
     pub written: WalWritten,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WalStep {
     /// From the beginning of the profile (of the interval, with several).
     pub began_ns: u64,
@@ -60,6 +67,8 @@ pub struct WalStep {
 
 /// Settings as they were in the checkpointer's memory at the end.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WalSettings {
     pub max_wal_size_bytes: u64,
     pub checkpoint_timeout_ns: u64,
@@ -72,6 +81,8 @@ pub struct WalSettings {
 
 /// One checkpoint, or restartpoint, as the server itself keeps it for `log_checkpoints`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Checkpoint {
     /// RFC 3339, UTC, by the server's clock.
     pub started_at: String,
@@ -80,7 +91,6 @@ pub struct Checkpoint {
     /// Still under way at the end: its numbers are those so far.
     pub running: bool,
     /// The next one followed at once: `total_ns` is up to its beginning.
-    #[serde(default)]
     pub end_unseen: bool,
     /// Of a standby.
     pub restartpoint: bool,
@@ -113,6 +123,8 @@ pub struct Checkpoint {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct CheckpointFile {
     pub file: String,
     pub sync_ns: u64,
@@ -120,6 +132,8 @@ pub struct CheckpointFile {
 
 /// Statements during checkpoints and outside. One belongs to where its middle lies.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Overlay {
     pub during: Hist,
     /// Of `during`, those in the phases that write buffers, that sync files, and after that.
@@ -134,6 +148,8 @@ pub struct Overlay {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Victim {
     pub query_id: String,
     pub query: String,
@@ -144,6 +160,8 @@ pub struct Victim {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Archiver {
     /// Sleeps of the archiver while its command ran, and their time.
     pub waits: u64,

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::report::model::Hist;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Writeback {
     /// Handed to the block devices of the whole host by whatever way, syncs and memory reclaim included (`pgpgout` of
     /// /proc/vmstat). Of a device on top of another both count.
@@ -22,6 +24,8 @@ pub struct Writeback {
 
 /// What the flusher wrote to one device, for one cgroup and reason.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WritebackBy {
     /// `major:minor`, or a name where the file system has no disk of its own.
     pub device: String,
@@ -42,6 +46,8 @@ pub struct WritebackBy {
 
 /// A stretch of the profile.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WritebackSlice {
     /// From the beginning of the profile (of the interval, with several).
     pub began_ns: u64,
@@ -60,6 +66,8 @@ pub struct WritebackSlice {
 
 /// Pauses of backends by `balance_dirty_pages`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Pauses {
     pub total_ns: u64,
     pub latency: Hist,
@@ -74,6 +82,8 @@ pub struct Pauses {
 
 /// Pauses of one role and statement class.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct PausedBy {
     pub role: String,
     /// Normalised; none outside statements.
@@ -85,6 +95,8 @@ pub struct PausedBy {
 
 /// One pause, and what the kernel went by.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct Pause {
     pub pid: u32,
     pub role: String,
@@ -109,6 +121,8 @@ pub struct Pause {
 
 /// What decides when pages are written: of the kernel, and of the server.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
 pub struct WritebackSettings {
     /// `vm.dirty_background_bytes`; 0 where the ratio holds.
     pub dirty_background_bytes: u64,
