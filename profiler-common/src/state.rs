@@ -250,62 +250,6 @@ const _: () = assert!(
             + size_of::<BackendReclaim>()
 );
 
-/// Programs whose hits are counted; index into the per-CPU `HITS` counters.
-pub const HIT_SWITCH: u32 = 0;
-pub const HIT_RECEIVE: u32 = 1;
-pub const HIT_SEND: u32 = 2;
-pub const HIT_FORK: u32 = 3;
-pub const HIT_EXIT: u32 = 4;
-pub const HIT_SYNC: u32 = 5;
-pub const HIT_ENTRY: u32 = 6;
-pub const HIT_SAMPLE: u32 = 7;
-pub const HIT_WAKE: u32 = 8;
-pub const HIT_MEMORY: u32 = 9;
-pub const HIT_BLOCK: u32 = 10;
-pub const HIT_FILE: u32 = 11;
-pub const HIT_WRITEBACK: u32 = 12;
-pub const HIT_KINDS: u32 = 13;
-
-/// What can be lost on the kernel side; index into the per-CPU `LOST` counters.
-pub const LOST_RING_FULL: u32 = 0;
-/// A backend found no room in the maps of backends.
-pub const LOST_BACKENDS_FULL: u32 = 1;
-/// A read of a backend's memory failed.
-pub const LOST_READ_FAILED: u32 = 2;
-/// A text found no room in the ring buffer; it is sent again at the next sight of its class.
-pub const LOST_TEXT: u32 = 3;
-/// A file's name could not be read.
-pub const LOST_FILE_NAME: u32 = 4;
-/// A statement class found no room in the `CLASSES` map: its text is not shown.
-pub const LOST_CLASSES_FULL: u32 = 5;
-/// A block request found no room in the map of requests.
-pub const LOST_BLOCK_REQUESTS: u32 = 6;
-/// A file found no room in the map of files.
-pub const LOST_FILES_FULL: u32 = 7;
-/// Writeback of a device, or a pause of a backend, found no room in its map.
-pub const LOST_WRITEBACK_FULL: u32 = 8;
-/// A record that is not the end of a statement, a sync or a process found no room in the ring buffer: of a fork, a file, a
-/// wake-up, a checkpoint, or of what a statement read and wrote.
-pub const LOST_OTHER_RECORDS: u32 = 9;
-/// A block request that was to be sent by itself found no room in the ring buffer.
-pub const LOST_TRACED: u32 = 10;
-pub const LOST_REASONS: u32 = 11;
-
-/// Names of the reasons above, in their order, as the report shows them.
-pub const LOST_NAMES: [&str; LOST_REASONS as usize] = [
-    "ring_buffer_full",
-    "backends_map_full",
-    "memory_read_failed",
-    "text_ring_full",
-    "file_name_unread",
-    "classes_map_full",
-    "block_requests_map_full",
-    "files_map_full",
-    "writeback_map_full",
-    "other_records_ring_full",
-    "traced_requests_ring_full",
-];
-
 #[cfg(feature = "user")]
 mod user {
     // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).

@@ -5,11 +5,12 @@ use core::mem::offset_of;
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
     files::StatementIo,
+    lost::Lost,
     record::{
         BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_TEXT, Statement,
         TEXT_CUT, TEXT_FULL, Text,
     },
-    state::{BACKEND_IO, BACKEND_RECLAIMED, Backend, LOST_CLASSES_FULL, LOST_OTHER_RECORDS, LOST_RING_FULL, LOST_TEXT},
+    state::{BACKEND_IO, BACKEND_RECLAIMED, Backend},
 };
 
 use crate::{
@@ -35,7 +36,7 @@ pub fn record<T: 'static>(value: T) {
             entry.write(value);
             entry.submit(NO_WAKEUP);
         }
-        None => lost(LOST_OTHER_RECORDS),
+        None => lost(Lost::OtherRecords),
     }
 }
 
@@ -68,7 +69,7 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         || ledger.interrupted_ns != 0
         || b.inside_samples[0].count != 0
     {
-        let Some(mut entry) = RING.reserve::<Statement>(0) else { return lost(LOST_RING_FULL) };
+        let Some(mut entry) = RING.reserve::<Statement>(0) else { return lost(Lost::RingFull) };
         // SAFETY: every field is written. Field by field: the record is too large for the stack.
         unsafe {
             let record = entry.as_mut_ptr();
@@ -94,7 +95,7 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
 /// Sends what a statement, or a process without a client, read and wrote.
 #[inline(always)]
 pub fn io(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
-    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(LOST_OTHER_RECORDS) };
+    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(Lost::OtherRecords) };
     // SAFETY: every field is written.
     unsafe {
         let record = entry.as_mut_ptr();
@@ -122,7 +123,7 @@ fn send_batch(b: &mut Backend, len: u32) {
     b.batch.header = header(KIND_BATCH, b, 0);
     let size = offset_of!(Batch, statements) + len as usize * size_of::<Finished>();
     if output((&raw mut b.batch).cast(), size as u64) != 0 {
-        lost_many(LOST_RING_FULL, len as u64);
+        lost_many(Lost::RingFull, len as u64);
     }
     // In this order: who sees the new generation must not see the old statements.
     unsafe {
@@ -144,7 +145,7 @@ pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, le
     let cut = flags & TEXT_CUT != 0;
     // Room in the map first: without it the text would be sent again and again.
     if CLASSES.insert(class_key, TEXT_UNDER_WAY, 0).is_err() {
-        lost(LOST_CLASSES_FULL);
+        lost(Lost::ClassesFull);
         return;
     }
     // Bounded in a form the verifier sees: 64 KiB is the most.
@@ -152,7 +153,7 @@ pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, le
     buffer.record = Text { header: header(KIND_TEXT, b, now()), class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
     if output((&raw mut buffer.record).cast(), size) != 0 {
-        lost(LOST_TEXT);
+        lost(Lost::Text);
         let _ = CLASSES.remove(class_key);
         return;
     }

@@ -5,11 +5,9 @@ use pgstrobe_common::{
     files::{
         CLASS_OTHER, CLASS_RELATION, CLASS_TEMP, CLASS_WAL, CLASSES, File as FileRecord, FileCall, FileIo, FileKey,
     },
+    lost::Lost,
     record::KIND_FILE,
-    state::{
-        BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend, LOST_FILE_NAME, LOST_FILES_FULL,
-        LOST_OTHER_RECORDS,
-    },
+    state::{BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
 };
 
 use crate::{
@@ -193,11 +191,11 @@ pub extern "C" fn first_call_on_file(who: u32) -> u32 {
         if known(&key).is_some() {
             return OWN_ENTRY;
         }
-        lost(LOST_FILES_FULL);
+        lost(Lost::FilesFull);
         return pool(cluster, who, class);
     }
     let Some(mut entry) = RING.reserve::<FileRecord>(0) else {
-        lost(LOST_OTHER_RECORDS);
+        lost(Lost::OtherRecords);
         let _ = FILES.remove(&key);
         return pool(cluster, who, class);
     };
@@ -209,7 +207,7 @@ pub extern "C" fn first_call_on_file(who: u32) -> u32 {
         record.device = Inode(call.inode).device();
         record._pad = 0;
         if !File(call.file).path(&mut record.path) {
-            lost(LOST_FILE_NAME);
+            lost(Lost::FileName);
         }
     }
     entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
@@ -229,7 +227,7 @@ fn pool(cluster: u16, who: u32, class: u32) -> u32 {
     if known(&key).is_none() {
         let _ = FILES.insert(&key, FileIo { class: class as u64, ..FileIo::default() }, NOEXIST);
         if known(&key).is_none() {
-            lost(LOST_FILES_FULL);
+            lost(Lost::FilesFull);
         }
     }
     class + 1

@@ -6,8 +6,10 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     files::{FileIo, FileKey, MAX_FILES},
+    hits::Hit,
+    lost::Lost,
     record::TEXT_LEN,
-    state::{BACKEND_SLOTS, Backend, HIT_KINDS, LOST_READ_FAILED, LOST_REASONS, Settings, TEXT_BUFFERS},
+    state::{BACKEND_SLOTS, Backend, Settings, TEXT_BUFFERS},
 };
 
 /// Written by the loader before the load; frozen, so that the verifier sees constants.
@@ -83,10 +85,10 @@ pub static WANTED: Array<u64> = Array::with_max_entries(1, 0);
 pub static FILES: HashMap<FileKey, FileIo> = HashMap::with_max_entries(MAX_FILES, 0);
 
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOST_REASONS, 0);
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Lost::ALL.len() as u32, 0);
 
 #[map]
-pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(HIT_KINDS, 0);
+pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Hit::ALL.len() as u32, 0);
 
 /// 4 MiB: half a second of statements at 40,000 a second. The loader may set another size.
 #[map]
@@ -129,28 +131,28 @@ impl TextBuffer {
         if !intact {
             // SAFETY: as above; no process has the number 0.
             unsafe { core::ptr::write_volatile(&mut self.owner, 0) };
-            lost(LOST_READ_FAILED);
+            lost(Lost::ReadFailed);
         }
         intact
     }
 }
 
 #[inline(always)]
-pub fn hit(kind: u32) {
-    if let Some(n) = HITS.get_ptr_mut(kind) {
+pub fn hit(kind: Hit) {
+    if let Some(n) = HITS.get_ptr_mut(kind as u32) {
         // SAFETY: a per-CPU slot.
         unsafe { *n += 1 };
     }
 }
 
 #[inline(always)]
-pub fn lost(reason: u32) {
+pub fn lost(reason: Lost) {
     lost_many(reason, 1);
 }
 
 #[inline(always)]
-pub fn lost_many(reason: u32, count: u64) {
-    if let Some(n) = LOST.get_ptr_mut(reason) {
+pub fn lost_many(reason: Lost, count: u64) {
+    if let Some(n) = LOST.get_ptr_mut(reason as u32) {
         // SAFETY: a per-CPU slot.
         unsafe { *n += count };
     }

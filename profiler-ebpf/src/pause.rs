@@ -3,8 +3,9 @@
 use aya_ebpf::{macros::map, maps::HashMap};
 use pgstrobe_common::{
     context,
+    lost::Lost,
     record::{KIND_PAUSE, Pause},
-    state::{BACKEND_OPEN, Backend, LOST_OTHER_RECORDS, LOST_WRITEBACK_FULL},
+    state::{BACKEND_OPEN, Backend},
     writeback::DirtyLimits,
 };
 
@@ -28,7 +29,7 @@ pub fn announce(b: &mut Backend, kind: u32) {
 #[inline(always)]
 pub fn begins(b: &mut Backend, limits: &DirtyLimits) {
     if PAUSES.insert(b.pid, limits, 0).is_err() {
-        lost(LOST_WRITEBACK_FULL);
+        lost(Lost::WritebackFull);
     }
     announce(b, context::DIRTY_THROTTLE);
 }
@@ -37,7 +38,7 @@ pub fn begins(b: &mut Backend, limits: &DirtyLimits) {
 /// place, because the stack is that of the program and this function together.
 #[inline(never)]
 pub fn ended(b: &Backend, paused_ns: u64) {
-    let Some(mut entry) = RING.reserve::<Pause>(0) else { return lost(LOST_OTHER_RECORDS) };
+    let Some(mut entry) = RING.reserve::<Pause>(0) else { return lost(Lost::OtherRecords) };
     // SAFETY: every field is written; only this backend's own programs change its entry in the map.
     unsafe {
         let record = entry.as_mut_ptr();

@@ -4,8 +4,9 @@ use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str}
 use pgstrobe_common::{
     cluster::Cluster,
     fields::{ABSENT, PgSymbols},
+    lost::Lost,
     record::{CHECKPOINT_WORDS, WAL_USAGE_LEN},
-    state::{BACKEND_STARTING, Backend, LOST_READ_FAILED},
+    state::{BACKEND_STARTING, Backend},
 };
 
 use crate::{
@@ -20,7 +21,7 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     match unsafe { bpf_probe_read_user(address as *const T) } {
         Ok(value) => Some(value),
         Err(_) => {
-            lost(LOST_READ_FAILED);
+            lost(Lost::ReadFailed);
             None
         }
     }
@@ -213,7 +214,7 @@ pub fn string<const N: usize>(address: u64, into: &mut [u8; N]) -> usize {
     let n = unsafe { bpf_probe_read_user_str(into.as_mut_ptr().cast(), N as u32, address as *const _) };
     if n <= 0 {
         // The page is not there at this moment.
-        lost(LOST_READ_FAILED);
+        lost(Lost::ReadFailed);
         into[0] = 0;
         return 0;
     }

@@ -2,8 +2,9 @@
 
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use pgstrobe_common::{
+    lost::Lost,
     record::{KIND_READY, NAME_LEN, Ready, TITLE_LEN},
-    state::{BACKEND_STARTING, Backend, LOST_RING_FULL},
+    state::{BACKEND_STARTING, Backend},
 };
 
 use crate::{
@@ -30,7 +31,7 @@ pub fn ready(task: Current, b: &mut Backend) {
         announce(task, b, &mut entry, startup_ns);
         entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     } else {
-        lost(LOST_RING_FULL);
+        lost(Lost::RingFull);
     }
     // SAFETY: a field of a map's value, of plain numbers.
     unsafe { instructions::clear(&mut b.outside) };

@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use pgstrobe_common::{
     block::{CONTEXT_SLOTS, ContextSlot},
-    state::LOST_BLOCK_REQUESTS,
+    lost::Lost,
 };
 
 use super::slots::SPREAD;
@@ -58,7 +58,7 @@ pub fn wait(context: u64, now: u64) -> bool {
         None => take(context),
     };
     let Some(slot) = found else {
-        lost(LOST_BLOCK_REQUESTS);
+        lost(Lost::BlockRequests);
         return false;
     };
     if nobody(slot) {

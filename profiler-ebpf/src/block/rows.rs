@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     block::{BLOCK_ROWS, BlockHist, BlockKey, BlockRow, HIST_WORDS, OWNER_CLUSTER, OWNER_FOLDED, RequestSlot, bucket},
-    state::LOST_BLOCK_REQUESTS,
+    lost::Lost,
 };
 
 use crate::{
@@ -57,7 +57,7 @@ pub fn find(key: &BlockKey) -> Option<&'static mut BlockRow> {
     // SAFETY: rows are never removed by the kernel side; all is added atomically.
     let row = BLOCKS.get_ptr_mut(key).map(|row| unsafe { &mut *row });
     if row.is_none() {
-        lost(LOST_BLOCK_REQUESTS);
+        lost(Lost::BlockRequests);
     }
     row
 }

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::map, maps::Array};
 use pgstrobe_common::{
     block::{REQUEST_SLOTS, REQUEST_WAYS, RequestSlot},
-    state::LOST_BLOCK_REQUESTS,
+    lost::Lost,
 };
 
 use crate::globals::lost;
@@ -47,6 +47,6 @@ pub fn take(request: u64) -> Option<&'static mut RequestSlot> {
             return Some(slot);
         }
     }
-    lost(LOST_BLOCK_REQUESTS);
+    lost(Lost::BlockRequests);
     None
 }

@@ -7,8 +7,8 @@ use aya_ebpf::{helpers::bpf_get_current_comm, macros::map, maps::LruHashMap};
 use pgstrobe_common::{
     block::{BlockKey, OWNER, OWNER_CLUSTER, OWNER_PROCESS, OWNER_THREAD, RequestSlot},
     cluster::NO_CLUSTER,
+    lost::Lost,
     record::{Header, KIND_TRACED},
-    state::LOST_TRACED,
     trace::{TRACE_ALL, TRACE_NONE, TRACED_NAMES, Traced},
 };
 
@@ -97,7 +97,7 @@ fn send(
     (error, bytes): (i32, u32),
     now: u64,
 ) {
-    let Some(mut entry) = RING.reserve::<Traced>(0) else { return lost(LOST_TRACED) };
+    let Some(mut entry) = RING.reserve::<Traced>(0) else { return lost(Lost::Traced) };
     // SAFETY: every field is written. In place: the stack of the older kernels is small.
     unsafe {
         let record = entry.as_mut_ptr();

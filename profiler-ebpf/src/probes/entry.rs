@@ -1,7 +1,7 @@
 //! Statement boundary by name (`--boundary uprobe`): entries of the message loop's functions, or what stands in for them.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use pgstrobe_common::state::HIT_ENTRY;
+use pgstrobe_common::hits::Hit;
 
 use crate::{
     clusters,
@@ -13,7 +13,7 @@ use crate::{
 
 #[inline(always)]
 fn entered(entry: Entry) -> u32 {
-    enter!(HIT_ENTRY);
+    enter!(Hit::Entry);
     let task = Current::get();
     if let Some(b) = targets::of(task) {
         statement::entered(task, b, entry);
@@ -48,7 +48,7 @@ pub fn entry_execute(_ctx: ProbeContext) -> u32 {
 /// `pgstat_report_activity(state, text)`: the last resort, exported by every server.
 #[uprobe]
 pub fn entry_activity(ctx: ProbeContext) -> u32 {
-    enter!(HIT_ENTRY);
+    enter!(Hit::Entry);
     let task = Current::get();
     if let Some(b) = targets::of(task)
         && let Some(cluster) = clusters::of(b)

@@ -11,8 +11,9 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     files::{FileCall, TRUNCATED_LEN, Truncated},
+    hits::Hit,
+    lost::Lost,
     record::KIND_TRUNCATED,
-    state::{HIT_FILE, LOST_OTHER_RECORDS},
 };
 
 use crate::{
@@ -50,7 +51,7 @@ enum At {
 /// A call begins. `at` matters to what may make the file longer.
 #[inline(always)]
 fn begin(ctx: &TracePointContext, call: u32, at: At) -> u32 {
-    enter!(HIT_FILE);
+    enter!(Hit::File);
     let task = Current::get();
     let Some(b) = targets::of(task) else { return 0 };
     // The end of the call before may have been left out.
@@ -82,7 +83,7 @@ fn begin(ctx: &TracePointContext, call: u32, at: At) -> u32 {
 /// A call returns.
 #[inline(always)]
 fn end(ctx: &TracePointContext, call: u32) -> u32 {
-    enter!(HIT_FILE);
+    enter!(Hit::File);
     let Some(b) = targets::current() else { return 0 };
     let began = b.file_call.began_ns;
     if began == 0 {
@@ -102,7 +103,7 @@ fn end(ctx: &TracePointContext, call: u32) -> u32 {
 /// request, in the context of the one who makes it.
 #[btf_tracepoint(function = "block_bio_queue")]
 pub fn block_bio_queue(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_FILE);
+    enter!(Hit::File);
     let Some(b) = targets::current() else { return 0 };
     let call = &mut b.file_call;
     if call.began_ns == 0 {
@@ -178,7 +179,7 @@ pub fn file_exit_fadvise64(ctx: TracePointContext) -> u32 {
 /// `(const char *path, long length)`.
 #[tracepoint]
 pub fn file_enter_truncate(ctx: TracePointContext) -> u32 {
-    enter!(HIT_FILE);
+    enter!(Hit::File);
     if let Some(b) = targets::current() {
         b.file_call = FileCall { began_ns: now(), name: argument(&ctx, 0), ..FileCall::default() };
     }
@@ -187,13 +188,13 @@ pub fn file_enter_truncate(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
-    enter!(HIT_FILE);
+    enter!(Hit::File);
     let Some(b) = targets::current() else { return 0 };
     if core::mem::take(&mut b.file_call.began_ns) == 0 {
         return 0;
     }
     let Some(mut entry) = RING.reserve::<Truncated>(0) else {
-        lost(LOST_OTHER_RECORDS);
+        lost(Lost::OtherRecords);
         return 0;
     };
     // SAFETY: every field is written; a path that cannot be read is empty.

@@ -2,8 +2,9 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pgstrobe_common::{
+    hits::Hit,
     reclaim::{RECLAIM_CGROUP, RECLAIM_HOST},
-    state::{BACKEND_MEMCG_RECLAIM, HIT_MEMORY},
+    state::BACKEND_MEMCG_RECLAIM,
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 /// kernels; where they are not known, the sleep that follows tells.
 #[btf_tracepoint(function = "balance_dirty_pages")]
 pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_MEMORY);
+    enter!(Hit::Memory);
     let task = Current::get();
     if let Some(b) = targets::of(task) {
         let arguments = dirty_arguments(&ctx);
@@ -34,7 +35,7 @@ pub fn balance_dirty_pages(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "mm_vmscan_direct_reclaim_begin")]
 pub fn direct_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_MEMORY);
+    enter!(Hit::Memory);
     if let Some(b) = targets::current() {
         reclaim::begins(b);
     }
@@ -44,7 +45,7 @@ pub fn direct_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
 /// `(unsigned long nr_reclaimed)`, as the one of a cgroup (include/trace/events/vmscan.h).
 #[btf_tracepoint(function = "mm_vmscan_direct_reclaim_end")]
 pub fn direct_reclaim_end(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_MEMORY);
+    enter!(Hit::Memory);
     if let Some(b) = targets::current() {
         reclaim::ends(b, RECLAIM_HOST, ctx.arg(0));
     }
@@ -53,7 +54,7 @@ pub fn direct_reclaim_end(ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_begin")]
 pub fn memcg_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_MEMORY);
+    enter!(Hit::Memory);
     if let Some(b) = targets::current() {
         b.flags |= BACKEND_MEMCG_RECLAIM;
         reclaim::begins(b);
@@ -63,7 +64,7 @@ pub fn memcg_reclaim_begin(_ctx: BtfTracePointContext) -> i32 {
 
 #[btf_tracepoint(function = "mm_vmscan_memcg_reclaim_end")]
 pub fn memcg_reclaim_end(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_MEMORY);
+    enter!(Hit::Memory);
     if let Some(b) = targets::current() {
         b.flags &= !BACKEND_MEMCG_RECLAIM;
         reclaim::ends(b, RECLAIM_CGROUP, ctx.arg(0));

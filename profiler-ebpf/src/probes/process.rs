@@ -6,14 +6,13 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     files::IO_OF_PROCESS,
+    hits::Hit,
+    lost::Lost,
     record::{
         Exit, Fork, KIND_EXIT, KIND_FORK, KIND_TITLE, KIND_WAL_WRITTEN, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN,
         Title, WalWritten,
     },
-    state::{
-        BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, HIT_EXIT, HIT_FORK, LOST_BACKENDS_FULL,
-        LOST_RING_FULL,
-    },
+    state::{BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING},
 };
 
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
 /// `(struct task_struct *parent, struct task_struct *child)`: a child of the postmaster is a backend from its first breath.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_FORK);
+    enter!(Hit::Fork);
     forked(&ctx, 0)
 }
 
@@ -63,7 +62,7 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     fresh.forked_ns = now;
     fresh.since_ns = now;
     if !targets::enter(fresh) {
-        lost(LOST_BACKENDS_FULL);
+        lost(Lost::BackendsFull);
         return 0;
     }
     emit::record(Fork { header: emit::header(KIND_FORK, fresh, now), parent, namespace_pid: child.namespace_pid() });
@@ -74,7 +73,7 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
 /// no client has not said who it is yet, and all have an account of the WAL they wrote.
 #[tracepoint]
 pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
-    enter!(HIT_EXIT);
+    enter!(Hit::Exit);
     let task = Current::get();
     let Some(b) = targets::of(task) else { return 0 };
     if let Some(usage) = postgres::wal_usage(b) {
@@ -84,7 +83,7 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
         return 0;
     }
     let Some(mut entry) = RING.reserve::<Title>(0) else {
-        lost(LOST_RING_FULL);
+        lost(Lost::RingFull);
         return 0;
     };
     // SAFETY: every field is written; a title that cannot be read is empty.
@@ -103,7 +102,7 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
 /// `(struct task_struct *task, …)`.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_EXIT);
+    enter!(Hit::Exit);
     exited(&ctx)
 }
 
@@ -156,7 +155,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             }
             entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
         }
-        None => lost(LOST_RING_FULL),
+        None => lost(Lost::RingFull),
     }
     targets::leave(b);
     0

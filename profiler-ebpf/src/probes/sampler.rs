@@ -2,13 +2,13 @@
 //! than the server shows.
 
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
-use pgstrobe_common::state::HIT_SAMPLE;
+use pgstrobe_common::hits::Hit;
 
 use crate::{globals::enter, ledger, statement, targets};
 
 #[perf_event]
 pub fn sampler(_ctx: PerfEventContext) -> u32 {
-    enter!(HIT_SAMPLE);
+    enter!(Hit::Sample);
     if let Some(b) = targets::current() {
         ledger::sampled(b);
         statement::capture(b);

@@ -1,7 +1,10 @@
 //! The scheduler: switches are the ledger's clockwork, wake-ups say who ended a wait.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pgstrobe_common::state::{BACKEND_OFF, BACKEND_SLEPT, BACKEND_THROTTLED, HIT_SWITCH, HIT_WAKE};
+use pgstrobe_common::{
+    hits::Hit,
+    state::{BACKEND_OFF, BACKEND_SLEPT, BACKEND_THROTTLED},
+};
 
 use crate::{
     clusters,
@@ -16,7 +19,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let prev = Task::argument(ctx.arg(1));
     let next = Task::argument(ctx.arg(2));
     let (prev_pid, next_pid) = (prev.pid(), next.pid());
-    enter!(HIT_SWITCH);
+    enter!(Hit::Switch);
     // Process 0 is the idle task.
     if prev_pid != 0
         && let Some(b) = targets::backend(prev_pid)
@@ -34,7 +37,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 /// `(struct task_struct *p)`, in the context of the one that wakes it (include/trace/events/sched.h).
 #[btf_tracepoint(function = "sched_waking")]
 pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_WAKE);
+    enter!(Hit::Wake);
     let task = Task::argument(ctx.arg(0));
     const ASLEEP: u32 = BACKEND_OFF | BACKEND_SLEPT;
     if let Some(b) = targets::backend(task.pid())

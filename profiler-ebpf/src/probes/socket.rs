@@ -4,8 +4,9 @@
 //! has a second one behind it ([`targets::missed`]).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pgstrobe_common::state::{
-    BACKEND_MET_RECEIVE, BACKEND_MET_SEND, Backend, HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND, TEXT_OF_SEND_AGAIN,
+use pgstrobe_common::{
+    hits::Hit,
+    state::{BACKEND_MET_RECEIVE, BACKEND_MET_SEND, Backend, TEXT_OF_SEND, TEXT_OF_SEND_AGAIN},
 };
 
 use crate::{
@@ -20,7 +21,7 @@ const MSG_PEEK: u32 = 2;
 /// `(struct sock *sk, int ret, int flags)` (include/trace/events/sock.h).
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_RECEIVE);
+    enter!(Hit::Receive);
     let task = Current::get();
     if let Some(b) = targets::of(task) {
         targets::met(b, BACKEND_MET_RECEIVE);
@@ -34,7 +35,7 @@ pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
 pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
     let task = Current::get();
     if let Some(b) = targets::missed(task, BACKEND_MET_RECEIVE) {
-        hit(HIT_RECEIVE);
+        hit(Hit::Receive);
         received(&ctx, task, b);
     }
     0
@@ -43,7 +44,7 @@ pub fn sock_recv_length_again(ctx: BtfTracePointContext) -> i32 {
 /// As `sock_recv_length`.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_SEND);
+    enter!(Hit::Send);
     let task = Current::get();
     if let Some(b) = targets::of(task) {
         targets::met(b, BACKEND_MET_SEND);
@@ -57,7 +58,7 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 pub fn sock_send_length_again(ctx: BtfTracePointContext) -> i32 {
     let task = Current::get();
     if let Some(b) = targets::missed(task, BACKEND_MET_SEND) {
-        hit(HIT_SEND);
+        hit(Hit::Send);
         sent(&ctx, task, b, TEXT_OF_SEND_AGAIN);
     }
     0

@@ -4,7 +4,7 @@
 //! told by its descriptor.
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
-use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND, TEXT_OF_SEND};
+use pgstrobe_common::{hits::Hit, state::TEXT_OF_SEND};
 
 use crate::{globals::enter, kernel::Current, statement, targets};
 
@@ -40,7 +40,7 @@ pub fn sys_enter_sendto(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
-    enter!(HIT_RECEIVE);
+    enter!(Hit::Receive);
     let task = Current::get();
     if let Some(b) = targets::of(task)
         && b.call_len != 0
@@ -53,7 +53,7 @@ pub fn sys_exit_recvfrom(ctx: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_sendto(ctx: TracePointContext) -> u32 {
-    enter!(HIT_SEND);
+    enter!(Hit::Send);
     let task = Current::get();
     let ret = argument(&ctx, 0) as i64;
     if let Some(b) = targets::of(task) {

@@ -5,11 +5,13 @@
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::{
+    hits::Hit,
+    lost::Lost,
     record::{
         Checkpoint, KIND_CHECKPOINT, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE,
         Sync,
     },
-    state::{Backend, HIT_SYNC, LOST_FILE_NAME, LOST_RING_FULL},
+    state::Backend,
 };
 
 use crate::{
@@ -39,7 +41,7 @@ fn first(ctx: &TracePointContext) -> u64 {
 
 #[inline(always)]
 fn enter(ctx: &TracePointContext, call: u32) -> u32 {
-    enter!(HIT_SYNC);
+    enter!(Hit::Sync);
     let task = Current::get();
     let Some(b) = targets::of(task) else { return 0 };
     if call == SYNC_WRITE && first(ctx) as u32 == STDERR {
@@ -58,7 +60,7 @@ fn enter(ctx: &TracePointContext, call: u32) -> u32 {
 
 #[inline(always)]
 fn exit(ctx: &TracePointContext) -> u32 {
-    enter!(HIT_SYNC);
+    enter!(Hit::Sync);
     let Some(b) = targets::current() else { return 0 };
     if b.sync_ns == 0 {
         return 0;
@@ -67,7 +69,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
     let began = b.sync_ns;
     b.sync_ns = 0;
     let Some(mut entry) = RING.reserve::<Sync>(0) else {
-        lost(LOST_RING_FULL);
+        lost(Lost::RingFull);
         return 0;
     };
     // SAFETY: every field is written; unread path parts begin with a zero.
@@ -80,7 +82,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
         sync.backend_type = postgres::backend_type(b);
         sync.file_mode = File(b.sync_file).mode();
         if !File(b.sync_file).path(&mut sync.path) && b.sync_call != SYNC_MSYNC {
-            lost(LOST_FILE_NAME);
+            lost(Lost::FileName);
         }
         sync.path[0].starts_with(CONTROL_FILE)
     };

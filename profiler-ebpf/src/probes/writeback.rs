@@ -8,7 +8,8 @@ use aya_ebpf::{
 };
 use pgstrobe_common::{
     context,
-    state::{HIT_WRITEBACK, LOST_READ_FAILED, LOST_WRITEBACK_FULL},
+    hits::Hit,
+    lost::Lost,
     writeback::{WritebackKey, WritebackStep, WritebackSum},
 };
 
@@ -28,13 +29,13 @@ static WRITTEN: HashMap<WritebackKey, WritebackSum> = HashMap::with_max_entries(
 /// `(struct bdi_writeback *wb, struct wb_writeback_work *work)` (include/trace/events/writeback.h).
 #[btf_tracepoint(function = "writeback_start")]
 pub fn writeback_start(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_WRITEBACK);
+    enter!(Hit::Writeback);
     let Some(left) = Work(ctx.arg(1)).left() else {
-        lost(LOST_READ_FAILED);
+        lost(Lost::ReadFailed);
         return 0;
     };
     if STEPS.insert(ctx.arg::<u64>(0), WritebackStep { left, began_ns: now() }, 0).is_err() {
-        lost(LOST_WRITEBACK_FULL);
+        lost(Lost::WritebackFull);
     }
     0
 }
@@ -42,13 +43,13 @@ pub fn writeback_start(ctx: BtfTracePointContext) -> i32 {
 /// As [`writeback_start`], after the step.
 #[btf_tracepoint(function = "writeback_written")]
 pub fn writeback_written(ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_WRITEBACK);
+    enter!(Hit::Writeback);
     let (id, work): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     // SAFETY: a copy; only this flusher changes the entry.
     let Some(step) = unsafe { STEPS.get(id) }.copied() else { return 0 };
     let _ = STEPS.remove(id);
     let Some(left) = Work(work).left() else {
-        lost(LOST_READ_FAILED);
+        lost(Lost::ReadFailed);
         return 0;
     };
     let pages = step.left - left;
@@ -67,7 +68,7 @@ pub fn writeback_written(ctx: BtfTracePointContext) -> i32 {
             (*sum).busy_ns += busy_ns;
         }
     } else if WRITTEN.insert(key, WritebackSum { pages, steps: 1, busy_ns }, 0).is_err() {
-        lost(LOST_WRITEBACK_FULL);
+        lost(Lost::WritebackFull);
     }
     0
 }
@@ -76,7 +77,7 @@ pub fn writeback_written(ctx: BtfTracePointContext) -> i32 {
 /// to change it while the device needs it as it is (stable pages), or to drop it.
 #[btf_tracepoint(function = "folio_wait_writeback")]
 pub fn page_wait(_ctx: BtfTracePointContext) -> i32 {
-    enter!(HIT_WRITEBACK);
+    enter!(Hit::Writeback);
     if let Some(b) = targets::current() {
         pause::announce(b, context::WRITEBACK_WAIT);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pgstrobe_common::state::{HIT_KINDS, LOST_NAMES, LOST_REASONS};
+use pgstrobe_common::{hits::Hit, lost::Lost};
 
 use super::{
     Instrument, attach,
@@ -15,11 +15,14 @@ use crate::{
     report::model,
 };
 
+/// By the number of the kind.
+type Hits = [u64; Hit::ALL.len()];
+
 /// Counters up to the last [`Instrument::cut`].
 #[derive(Default)]
 pub(super) struct Before {
-    hits: [u64; HIT_KINDS as usize],
-    lost: [u64; LOST_REASONS as usize],
+    hits: Hits,
+    lost: [u64; Lost::ALL.len()],
     skipped: u64,
     own_cpu_ns: u64,
 }
@@ -28,8 +31,8 @@ impl Before {
     /// What proved the hooks is none of the profile.
     pub fn now(instrument: &Instrument) -> Self {
         Self {
-            hits: std::array::from_fn(|kind| counter(&instrument.ebpf, "HITS", kind as u32)),
-            lost: [0; LOST_REASONS as usize],
+            hits: Hit::ALL.map(|kind| counter(&instrument.ebpf, "HITS", kind as u32)),
+            lost: [0; Lost::ALL.len()],
             skipped: 0,
             own_cpu_ns: cost::own_cpu_ns(),
         }
@@ -56,16 +59,14 @@ impl Instrument {
     pub fn cut(&mut self, last: bool) -> Cut {
         self.costs.settle(&self.ebpf, &self.attached, last);
         let mut cut = Cut::default();
-        for (reason, before) in self.before.lost.iter_mut().enumerate() {
+        for (reason, before) in Lost::ALL.into_iter().zip(&mut self.before.lost) {
             let n = gained(before, counter(&self.ebpf, "LOST", reason as u32));
-            cut.lost.insert(LOST_NAMES[reason].into(), n);
+            cut.lost.insert(reason.name().into(), n);
         }
         let skipped = gained(&mut self.before.skipped, costs::skipped_runs(&self.ebpf, &self.attached));
         cut.lost.insert("programs_skipped".into(), skipped);
-        let mut hits = [0; HIT_KINDS as usize];
-        for (kind, hits) in hits.iter_mut().enumerate() {
-            *hits = gained(&mut self.before.hits[kind], counter(&self.ebpf, "HITS", kind as u32));
-        }
+        let hits =
+            Hit::ALL.map(|kind| gained(&mut self.before.hits[kind as usize], counter(&self.ebpf, "HITS", kind as u32)));
         cut.probes = self.attached.iter().map(|attached| self.probe(attached, &hits)).collect();
         let unmeasured = cut.probes.iter().filter(|probe| !probe.measured);
         let own_cpu_ns = cost::own_cpu_ns();
@@ -89,7 +90,7 @@ impl Instrument {
         cut
     }
 
-    fn probe(&self, attached: &attach::Attached, hits: &[u64; HIT_KINDS as usize]) -> model::ProbeCoverage {
+    fn probe(&self, attached: &attach::Attached, hits: &Hits) -> model::ProbeCoverage {
         let probe = attached.probe;
         let hooks = attached.way.map_or(&[][..], |way| way.hooks);
         let mut timed = ProgramCost::default();
@@ -117,8 +118,8 @@ impl Instrument {
     }
 }
 
-fn total(kinds: &[u32], hits: &[u64; HIT_KINDS as usize]) -> u64 {
-    kinds.iter().filter_map(|kind| hits.get(*kind as usize)).sum()
+fn total(kinds: &[Hit], hits: &Hits) -> u64 {
+    kinds.iter().map(|kind| hits[*kind as usize]).sum()
 }
 
 /// The cost of so many hits by what the timed ones cost; 0 where none was timed, which is then said.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aya::{Ebpf, programs::PerfEvent};
-use pgstrobe_common::state::HIT_SAMPLE;
+use pgstrobe_common::hits::Hit;
 
 use super::{
     attach::{self, Attached, Links},
@@ -60,5 +60,5 @@ impl Timers {
 }
 
 fn ticks(ebpf: &Ebpf) -> Vec<u64> {
-    per_cpu(ebpf, "HITS", HIT_SAMPLE)
+    per_cpu(ebpf, "HITS", Hit::Sample as u32)
 }

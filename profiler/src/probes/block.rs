@@ -1,6 +1,6 @@
 //! Requests of the block layer: by device, owner and operation, and who delays the cluster's.
 
-use pgstrobe_common::state::HIT_BLOCK;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -26,6 +26,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "no table of block devices, and nobody is named whose requests delay the cluster's",
-    hit_kinds: &[HIT_BLOCK],
+    hit_kinds: &[Hit::Block],
     exercise: None,
 };

@@ -1,6 +1,6 @@
 //! Who ends the waits: the backend that wakes another one out of a lock.
 
-use pgstrobe_common::state::HIT_WAKE;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -17,6 +17,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "waits for locks have no culprit once they are over, and waits for CPU quota of a task that woke look like others",
-    hit_kinds: &[HIT_WAKE],
+    hit_kinds: &[Hit::Wake],
     exercise: None,
 };

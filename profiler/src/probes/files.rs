@@ -1,6 +1,6 @@
 //! Reads and writes of files: by kind, file and statement, and whether the page cache had them.
 
-use pgstrobe_common::state::HIT_FILE;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -51,6 +51,6 @@ pub static PROBE: Probe = Probe {
         Way { name: "calls", hooks: all_calls![], loses: "bytes read from the device, and reads before writes" },
     ],
     without: "no reads and writes by file, relation and statement",
-    hit_kinds: &[HIT_FILE],
+    hit_kinds: &[Hit::File],
     exercise: None,
 };

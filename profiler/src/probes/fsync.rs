@@ -1,6 +1,6 @@
 //! Calls that make data durable, with the file's name.
 
-use pgstrobe_common::state::HIT_SYNC;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -40,6 +40,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "no table of who syncs what",
-    hit_kinds: &[HIT_SYNC],
+    hit_kinds: &[Hit::Sync],
     exercise: None,
 };

@@ -1,6 +1,6 @@
 //! Where the time goes: on CPU, runnable, blocked under which wait event.
 
-use pgstrobe_common::state::HIT_SWITCH;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -17,6 +17,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "no ledger",
-    hit_kinds: &[HIT_SWITCH],
+    hit_kinds: &[Hit::Switch],
     exercise: None,
 };

@@ -1,6 +1,6 @@
 //! Backends that come and go.
 
-use pgstrobe_common::state::{HIT_EXIT, HIT_FORK};
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -27,6 +27,6 @@ pub static PROBE: Probe = Probe {
         },
     ],
     without: "backends that connect during the profile are not seen",
-    hit_kinds: &[HIT_FORK, HIT_EXIT],
+    hit_kinds: &[Hit::Fork, Hit::Exit],
     exercise: None,
 };

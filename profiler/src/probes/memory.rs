@@ -1,6 +1,6 @@
 //! When the kernel makes a backend wait for memory, or free some: limits of dirty pages, of memory cgroups, of the host.
 
-use pgstrobe_common::state::HIT_MEMORY;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -29,7 +29,7 @@ pub static PROBE: Probe = Probe {
     ],
     without: "dirty-page throttling is shown as writing, reclaim for a cgroup as reclaim, and who frees how much memory \
               is not known",
-    hit_kinds: &[HIT_MEMORY],
+    hit_kinds: &[Hit::Memory],
     exercise: None,
 };
 

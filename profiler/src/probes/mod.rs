@@ -13,7 +13,7 @@ mod statement_entry;
 mod text;
 mod writeback;
 
-use pgstrobe_common::state::{HIT_ENTRY, HIT_KINDS};
+use pgstrobe_common::hits::Hit;
 use serde::Serialize;
 
 /// How much is measured; each level contains the one before.
@@ -53,8 +53,8 @@ pub struct Probe {
     pub ways: &'static [Way],
     /// What the report cannot show without the probe.
     pub without: &'static str,
-    /// Index of its counters among the `HIT_` kinds.
-    pub hit_kinds: &'static [u32],
+    /// What its programs count their runs under.
+    pub hit_kinds: &'static [Hit],
     /// Does once what every one of the `hit_kinds` counts, to prove that the hooks are met.
     pub exercise: Option<fn() -> std::io::Result<()>>,
 }
@@ -116,8 +116,6 @@ pub static PROBES: &[&Probe] = &[
     &writeback::PROBE,
     &block::PROBE,
 ];
-
-const _: () = assert!(HIT_ENTRY < HIT_KINDS);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd as _;
 
-use pgstrobe_common::state::{HIT_RECEIVE, HIT_SEND};
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -44,7 +44,7 @@ pub static PROBE: Probe = Probe {
         },
     ],
     without: "no statements: only waits and on-CPU time of backends",
-    hit_kinds: &[HIT_RECEIVE, HIT_SEND],
+    hit_kinds: &[Hit::Receive, Hit::Send],
     exercise: Some(talk_to_self),
 };
 

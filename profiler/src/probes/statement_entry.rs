@@ -1,6 +1,6 @@
 //! Statements by function entry (`--boundary uprobe`): splits what the socket shows as one exchange.
 
-use pgstrobe_common::state::HIT_ENTRY;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -38,6 +38,6 @@ pub static PROBE: Probe = Probe {
         },
     ],
     without: "statements are taken from the client's socket",
-    hit_kinds: &[HIT_ENTRY],
+    hit_kinds: &[Hit::Entry],
     exercise: None,
 };

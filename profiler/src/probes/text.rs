@@ -1,6 +1,6 @@
 //! Whole texts of statements longer than `track_activity_query_size`.
 
-use pgstrobe_common::state::HIT_SAMPLE;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -13,6 +13,6 @@ pub static PROBE: Probe = Probe {
     essential: false,
     ways: &[Way { name: "perf_event", hooks: &[Hook { program: "sampler", point: Point::CpuClock(97) }], loses: "" }],
     without: "long statements are shown cut at track_activity_query_size",
-    hit_kinds: &[HIT_SAMPLE],
+    hit_kinds: &[Hit::Sample],
     exercise: None,
 };

@@ -1,6 +1,6 @@
 //! The kernel's flusher, and backends that wait for pages it writes.
 
-use pgstrobe_common::state::HIT_WRITEBACK;
+use pgstrobe_common::hits::Hit;
 
 use super::{Hook, Level, Point, Probe, Way};
 
@@ -21,6 +21,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "no table of writeback, and waits for pages under writeback are shown as writing",
-    hit_kinds: &[HIT_WRITEBACK],
+    hit_kinds: &[Hit::Writeback],
     exercise: None,
 };
