@@ -1,5 +1,7 @@
 //! Asynchronous I/O of PostgreSQL 18: waits for what another process reads.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::record::Header;
 
 /// [`AioWake::flags`]: the read asked a block device, or waited for one.
@@ -8,7 +10,7 @@ pub const AIO_FROM_DEVICE: u32 = 1;
 /// Record: a process ended another one's wait for an asynchronous read (`IO:AioIoCompletion`). An io worker does that right
 /// after the read. Times are `CLOCK_MONOTONIC` in nanoseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct AioWake {
     /// The sleeper, and when it was woken.
     pub header: Header,
@@ -24,5 +26,3 @@ pub struct AioWake {
     pub call_began_ns: u64,
     pub call_ended_ns: u64,
 }
-
-const _: () = assert!(size_of::<AioWake>() == 56);

@@ -3,6 +3,8 @@
 //! Nothing is sent per request, unless that is asked for ([`crate::trace`]). A request under way has a slot ([`REQUEST_SLOTS`]) in which its times are kept; when it is
 //! complete, it is added to its row.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// What a request does; the `op` of a [`BlockKey`].
 pub const OP_READ: u32 = 0;
 /// Also zeroing: the kernel's own statistics count it so.
@@ -41,7 +43,9 @@ pub const CGROUP_OF_BIO: u64 = 1 << 63;
 
 /// What requests are told apart by.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct BlockKey {
     /// Inode number of the cgroup's directory, with [`CGROUP_OF_BIO`] or without; 0 unknown.
     pub cgroup: u64,
@@ -91,7 +95,7 @@ pub fn bounds(bucket: usize) -> (u64, u64) {
 
 /// What is known of the requests of one key.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BlockRow {
     /// Name of the process or thread when it began its first request.
     pub comm: [u8; 16],
@@ -225,12 +229,7 @@ pub struct WantedFlushes {
 /// Devices modulo this: where two meet, the one that came first is followed.
 pub const WANTED_SLOTS: u32 = 256;
 
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
-    unsafe impl aya::Pod for super::BlockKey {}
-    unsafe impl aya::Pod for super::BlockRow {}
-}
+crate::map_values!(BlockKey, BlockRow);
 
 #[cfg(test)]
 mod tests {

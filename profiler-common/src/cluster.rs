@@ -4,6 +4,8 @@
 //! Servers of several versions are profiled with one load of the programs. So this is no constant of the load but an entry of
 //! the array map `CLUSTERS`, and a backend carries the number of its entry.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::fields::{PgFields, PgSymbols};
 
 /// Servers profiled at once.
@@ -17,7 +19,7 @@ const _: () = assert!(MAX_CLUSTERS < NO_CLUSTER as u32);
 /// One server. Written by the loader before its backends are known by its number, and changed when its postmaster is
 /// replaced.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Cluster {
     pub symbols: PgSymbols,
     pub fields: PgFields,
@@ -37,10 +39,6 @@ pub struct Cluster {
     pub wait_for_aio: u32,
     pub _pad: u32,
 }
-
-const _: () = assert!(
-    size_of::<Cluster>() == size_of::<PgSymbols>() + size_of::<PgFields>() + 10 * 4 && size_of::<Cluster>() % 8 == 0
-);
 
 impl Default for Cluster {
     fn default() -> Self {
@@ -64,8 +62,4 @@ impl Cluster {
     };
 }
 
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding (size asserted above).
-    unsafe impl aya::Pod for super::Cluster {}
-}
+crate::map_values!(Cluster);

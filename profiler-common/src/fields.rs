@@ -5,6 +5,8 @@
 //! `.rodata`, and the verifier sees constants. An entry that cannot be resolved is [`ABSENT`], and the code that needs it
 //! is dead code to the verifier.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Offset of a field that does not exist here.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -23,7 +25,7 @@ macro_rules! table {
     ($(#[$doc:meta])* $table:ident, $list:ident { $($(#[$fdoc:meta])* $name:ident: $of:literal, [$($path:literal),+];)+ }) => {
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         pub struct $table { $($(#[$fdoc])* pub $name: u32,)+ }
 
         /// The entries of the table, in the order of its fields.
@@ -258,7 +260,7 @@ macro_rules! symbols {
     ($($(#[$doc:meta])* $name:ident: $symbol:literal;)+) => {
         /// Addresses of Postgres variables in the running process, equal in every child of one postmaster. 0 is "unknown".
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         pub struct PgSymbols { $($(#[$doc])* pub $name: u64,)+ }
 
         /// Entry and symbol names, in the order of [`PgSymbols`].

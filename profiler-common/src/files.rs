@@ -1,5 +1,7 @@
 //! Reads and writes of files, as the kernel side counts them: by file and type of backend, and by statement.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::record::{Header, PATH_PART_LEN, PATH_PARTS};
 
 /// What a file is for, as far as the kernel side tells it from the last two names of its path. Statements keep their
@@ -17,7 +19,7 @@ pub const MAX_FILES: u32 = 16_384;
 /// A file as seen by one type of backend. Inode numbers are given to the next file at once, and a WAL segment is recycled
 /// under a new name: so the name belongs to the key.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FileKey {
     /// Address of its `struct inode`, 0 for a pool.
     pub inode: u64,
@@ -42,7 +44,7 @@ macro_rules! sums {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident,)+ }) => {
         $(#[$doc])*
         #[repr(C)]
-        #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         pub struct $name { $($(#[$fdoc])* pub $field: u64,)+ }
 
         impl $name {
@@ -113,7 +115,7 @@ sums! {
 
 /// A call on a file under way.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FileCall {
     /// Its beginning, 0 while there is none.
     pub began_ns: u64,
@@ -141,7 +143,7 @@ pub struct FileCall {
 
 /// Record: a file was met for the first time under this key and name.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct File {
     pub header: Header,
     pub key: FileKey,
@@ -157,7 +159,7 @@ pub const TRUNCATED_LEN: usize = 128;
 
 /// Record: a file was cut by its path, which is how Postgres empties the files of a relation that it drops.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Truncated {
     pub header: Header,
     /// As in [`FileKey`].
@@ -174,7 +176,7 @@ pub const IO_OF_PROCESS: u32 = 1 << 31;
 /// Record: what a finished statement read and wrote, or a process without a client from its fork to its exit. Comes before
 /// the record of the statement or the exit.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct StatementIo {
     pub header: Header,
     /// As in [`crate::record::Finished`].
@@ -188,13 +190,5 @@ const _: () = assert!(size_of::<FileKey>() == 24);
 const _: () = assert!(size_of::<FileIo>() == 21 * 8);
 const _: () = assert!(size_of::<ClassIo>() == 10 * 8);
 const _: () = assert!(size_of::<FileCall>() == 12 * 8);
-const _: () = assert!(size_of::<File>() == 48 + PATH_PARTS * PATH_PART_LEN);
-const _: () = assert!(size_of::<Truncated>() == 24 + TRUNCATED_LEN);
-const _: () = assert!(size_of::<StatementIo>() == 32 + CLASSES * size_of::<ClassIo>());
 
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
-    unsafe impl aya::Pod for super::FileKey {}
-    unsafe impl aya::Pod for super::FileIo {}
-}
+crate::map_values!(FileKey, FileIo);

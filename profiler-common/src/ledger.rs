@@ -4,12 +4,14 @@
 //! the `wait_event_info` word that Postgres itself had published when the backend left the CPU, and by what the kernel was
 //! doing for it then.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Blocked parts one statement can carry; what does not fit is summed into [`Ledger::other_ns`].
 pub const PARTS: usize = 12;
 
 /// Time blocked under one `wait_event_info` in one context.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Part {
     /// The raw `wait_event_info` of Postgres: class in the top byte, event below; 0 is "no wait event".
     pub wait_event_info: u32,
@@ -33,7 +35,7 @@ impl Part {
 /// The account of one stretch of a backend's life. All times are nanoseconds, and each is measured by itself: what they
 /// do not sum to is unattributed.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ledger {
     /// On a CPU, at work.
     pub cpu_ns: u64,
@@ -64,7 +66,7 @@ pub const SAMPLES: usize = 4;
 
 /// How often a timer found a backend at work under a wait event. What finds no room is left out.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Sample {
     pub wait_event_info: u32,
     pub count: u32,

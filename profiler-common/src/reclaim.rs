@@ -1,5 +1,7 @@
 //! Memory reclaim by backends themselves: what the kernel side keeps per backend, and sends with a statement that had any.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::record::Header;
 
 /// Direct reclaim: the host, or a zone of it, has no free memory left (`mm_vmscan_direct_reclaim_*`).
@@ -10,7 +12,7 @@ pub const RECLAIM_KINDS: usize = 2;
 
 /// Reclaims from begin to end.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ReclaimSum {
     pub count: u64,
     /// Wall time in nanoseconds, and how much of it was on the CPU.
@@ -51,7 +53,7 @@ impl ReclaimSum {
 
 /// Of one backend.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BackendReclaim {
     /// Beginning of the one under way, 0 while there is none, and the CPU time of its account at that moment.
     pub began_ns: u64,
@@ -68,7 +70,7 @@ pub const RECLAIM_OUTSIDE: u32 = 1 << 31;
 /// Record: what a finished statement reclaimed, or a process outside statements in its whole life. Comes before the record
 /// of the statement or the exit.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Reclaimed {
     pub header: Header,
     /// As in [`crate::record::Finished`].
@@ -80,4 +82,3 @@ pub struct Reclaimed {
 }
 
 const _: () = assert!(size_of::<BackendReclaim>() == 16 + 2 * RECLAIM_KINDS * 40);
-const _: () = assert!(size_of::<Reclaimed>() == 40 + RECLAIM_KINDS * 40);

@@ -1,51 +1,13 @@
-//! Records of the ring buffer: one per finished statement, and one per rare event.
-//!
-//! Each begins with a [`Header`]; `kind` says which struct follows it in memory.
+//! What records of the ring buffer hold: one per finished statement, and one per rare event. Their list is in
+//! [`crate::records`].
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     ledger::{Ledger, SAMPLES, Sample},
+    records::Record,
     writeback::DirtyLimits,
 };
-
-/// [`Statement`].
-pub const KIND_STATEMENT: u16 = 1;
-/// [`Fork`].
-pub const KIND_FORK: u16 = 2;
-/// [`Ready`]: a connection finished authentication and start-up.
-pub const KIND_READY: u16 = 3;
-/// [`Exit`].
-pub const KIND_EXIT: u16 = 4;
-/// [`Text`].
-pub const KIND_TEXT: u16 = 5;
-/// [`Sync`].
-pub const KIND_SYNC: u16 = 6;
-/// [`Batch`].
-pub const KIND_BATCH: u16 = 7;
-/// [`Title`]: who a process was that is about to end.
-pub const KIND_TITLE: u16 = 8;
-/// [`Wake`].
-pub const KIND_WAKE: u16 = 9;
-/// [`crate::files::File`].
-pub const KIND_FILE: u16 = 10;
-/// [`crate::files::StatementIo`].
-pub const KIND_STATEMENT_IO: u16 = 11;
-/// [`crate::files::Truncated`].
-pub const KIND_TRUNCATED: u16 = 12;
-/// [`WalWritten`].
-pub const KIND_WAL_WRITTEN: u16 = 14;
-/// [`Checkpoint`].
-pub const KIND_CHECKPOINT: u16 = 15;
-/// [`crate::aio::AioWake`].
-pub const KIND_AIO_WAKE: u16 = 16;
-
-/// [`Pause`].
-pub const KIND_PAUSE: u16 = 13;
-
-/// [`crate::reclaim::Reclaimed`].
-pub const KIND_RECLAIMED: u16 = 17;
-
-/// [`crate::trace::Traced`].
-pub const KIND_TRACED: u16 = 18;
 
 /// The statement's answer carried an ErrorResponse.
 pub const STATEMENT_ERROR: u32 = 1;
@@ -61,9 +23,9 @@ pub const STATEMENT_QUERY_ID: u32 = 1 << 4;
 pub const STATEMENT_CUT: u32 = 1 << 5;
 
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Header {
-    /// `KIND_`.
+    /// [`crate::records::Record::KIND`] of what it is the beginning of.
     pub kind: u16,
     /// Number of the server it is of ([`crate::cluster`]), [`crate::cluster::NO_CLUSTER`] for what is of none.
     pub cluster: u16,
@@ -73,9 +35,17 @@ pub struct Header {
     pub ts_ns: u64,
 }
 
+impl Header {
+    /// The beginning of a record of a process of that server.
+    #[inline(always)]
+    pub const fn of<T: Record>(cluster: u16, pid: u32, ts_ns: u64) -> Self {
+        Self { kind: T::KIND, cluster, pid, ts_ns }
+    }
+}
+
 /// A finished statement. One that never slept has no more of a ledger than this.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Finished {
     pub start_ns: u64,
     pub end_ns: u64,
@@ -95,7 +65,7 @@ pub struct Finished {
 
 /// A finished statement that slept, with its ledger.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Statement {
     pub header: Header,
     pub finished: Finished,
@@ -104,16 +74,31 @@ pub struct Statement {
 }
 
 /// Finished statements that never slept, of one backend, on their way to userspace together: room in the ring buffer
-/// costs much more than a record. As a record it ends after `len` statements; what is not sent yet when a report is made
-/// is read from the backend's state.
+/// costs much more than a record. What is not sent yet when a report is made is read from the backend's state.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Batch {
+    pub head: BatchHead,
+    pub statements: [Finished; BATCH_LEN],
+}
+
+/// Record: a [`Batch`], of which so many statements follow as there are.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BatchHead {
     pub header: Header,
     /// How many batches this backend sent before.
     pub generation: u32,
     pub len: u32,
-    pub statements: [Finished; BATCH_LEN],
+}
+
+impl BatchHead {
+    /// The statements in the bytes that follow the head; those that are whole, where it says more than there are.
+    pub fn statements<'a>(&self, rest: &'a [u8]) -> &'a [Finished] {
+        let whole = rest.len() / size_of::<Finished>();
+        let len = (self.len as usize).min(BATCH_LEN).min(whole);
+        <[Finished]>::ref_from_prefix_with_elems(rest, len).map_or(&[], |(statements, _)| statements)
+    }
 }
 
 /// Statements of a full batch.
@@ -121,7 +106,7 @@ pub const BATCH_LEN: usize = 8;
 
 /// A new process below a postmaster.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Fork {
     pub header: Header,
     pub parent: u32,
@@ -137,7 +122,7 @@ pub const NAME_LEN: usize = 64;
 
 /// A connection became ready for its first statement.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Ready {
     pub header: Header,
     /// When the process was forked, 0 when it was before the profile.
@@ -157,7 +142,7 @@ pub struct Ready {
 /// A process that served no client is about to end. Its memory can still be read now: a parallel worker may live for
 /// less than it takes anybody to look at it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Title {
     pub header: Header,
     /// `MyBackendType`, or `u32::MAX` when it could not be read.
@@ -168,7 +153,7 @@ pub struct Title {
 
 /// Waits for the client with a transaction open.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct IdleInTransaction {
     pub count: u64,
     /// Nanoseconds, all together and the longest.
@@ -183,7 +168,7 @@ pub const WAKE_QUERY_ID: u32 = 1 << 1;
 
 /// A backend ended another one's wait. `header.pid` waited.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Wake {
     pub header: Header,
     /// What the sleeper waited for.
@@ -207,7 +192,7 @@ pub struct Wake {
 
 /// The kernel made a backend wait because too much is dirty, and the wait is over.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Pause {
     /// `ts_ns` is when it left the CPU for it.
     pub header: Header,
@@ -221,7 +206,7 @@ pub struct Pause {
 
 /// A backend ended.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Exit {
     pub header: Header,
     /// Wait status as `wait(2)` would report it: signal in the low seven bits, exit code above bit 8.
@@ -237,7 +222,7 @@ pub struct Exit {
 
 /// What a process that is about to end has written to the WAL in its whole life.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WalWritten {
     pub header: Header,
     /// `pgWalUsage`, which userspace knows the fields of.
@@ -249,7 +234,7 @@ pub const WAL_USAGE_LEN: usize = 24;
 
 /// A checkpoint as its process keeps it, at its end or close to it: the next one may overwrite it soon.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Checkpoint {
     pub header: Header,
     /// `CheckpointStats`, which userspace knows the fields of.
@@ -271,7 +256,7 @@ pub const TEXT_FULL: u32 = 1 << 2;
 
 /// Text of a statement class, sent the first time the class is seen; `len` bytes follow the struct.
 #[repr(C)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Text {
     pub header: Header,
     pub class_key: u64,
@@ -294,7 +279,7 @@ pub const SYNC_WRITE: u32 = 4;
 
 /// One call that makes data durable.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Sync {
     pub header: Header,
     pub duration_ns: u64,
@@ -308,18 +293,3 @@ pub struct Sync {
     /// Names from the file upward to the root, zero-terminated; an empty one ends the path.
     pub path: [[u8; PATH_PART_LEN]; PATH_PARTS],
 }
-
-const _: () = assert!(size_of::<Header>() == 16);
-const _: () = assert!(size_of::<Finished>() == 64);
-const _: () = assert!(size_of::<Statement>() == 80 + size_of::<Ledger>() + 8 * SAMPLES);
-const _: () = assert!(size_of::<Wake>() == 80);
-const _: () = assert!(size_of::<Pause>() == 32 + size_of::<DirtyLimits>());
-const _: () = assert!(size_of::<Batch>() == 24 + BATCH_LEN * size_of::<Finished>());
-const _: () = assert!(size_of::<Fork>() == 24);
-const _: () = assert!(size_of::<Ready>() == 40 + size_of::<Ledger>() + TITLE_LEN + 3 * NAME_LEN);
-const _: () = assert!(size_of::<Title>() == 24 + TITLE_LEN);
-const _: () = assert!(size_of::<Exit>() == 56 + size_of::<Ledger>() + 8 * SAMPLES);
-const _: () = assert!(size_of::<Checkpoint>() == 16 + 8 * CHECKPOINT_WORDS);
-const _: () = assert!(size_of::<WalWritten>() == 16 + WAL_USAGE_LEN);
-const _: () = assert!(size_of::<Text>() == 32);
-const _: () = assert!(size_of::<Sync>() == 40 + PATH_PARTS * PATH_PART_LEN);

@@ -1,5 +1,7 @@
 //! What the kernel side keeps per backend, and the settings it runs with.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::{
     fields::{BlockFields, KernelFields},
     files::{CLASSES, ClassIo, FileCall},
@@ -16,7 +18,7 @@ pub const BOUNDARY_UPROBE: u32 = 1;
 
 /// Fixed for the life of a load: lives in `.rodata`, so that the verifier removes what does not apply.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Settings {
     pub kernel: KernelFields,
     pub block: BlockFields,
@@ -128,7 +130,7 @@ pub const BACKEND_SLOTS: u32 = 16_384;
 
 /// State of one backend process. Times are `CLOCK_MONOTONIC` in nanoseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Backend {
     /// Process id in the initial pid namespace; 0 in a slot that is free.
     pub pid: u32,
@@ -138,6 +140,8 @@ pub struct Backend {
     pub context: u32,
     /// `MyBackendType` as last read during start-up, `u32::MAX` while unread.
     pub backend_type: u32,
+    /// Number of its server, an index into `CLUSTERS` ([`crate::cluster`]).
+    pub cluster: u32,
     /// When the process was forked, 0 when before the profile.
     pub forked_ns: u64,
     /// When accounting began: the fork, or the beginning of the profile.
@@ -201,8 +205,7 @@ pub struct Backend {
     pub announced: u32,
     /// In how many periods its cgroup had run out of its CPU quota when the CPU was last taken from it.
     pub group_throttles: u32,
-    /// Number of its server, an index into `CLUSTERS` ([`crate::cluster`]).
-    pub cluster: u32,
+    pub _pad: u32,
     /// With [`BACKEND_MAYBE_DONE`]: class and flags of the statement that may be over.
     pub class_key: u64,
     pub class_flags: u32,
@@ -239,20 +242,4 @@ pub struct Backend {
     pub reclaim: BackendReclaim,
 }
 
-const _: () = assert!(
-    size_of::<Backend>()
-        == 47 * 8
-            + 2 * size_of::<Ledger>()
-            + 16 * SAMPLES
-            + size_of::<Batch>()
-            + size_of::<FileCall>()
-            + CLASSES * size_of::<ClassIo>()
-            + size_of::<BackendReclaim>()
-);
-
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
-    unsafe impl aya::Pod for super::Settings {}
-    unsafe impl aya::Pod for super::Backend {}
-}
+crate::map_values!(Settings, Backend);

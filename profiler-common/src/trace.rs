@@ -1,5 +1,7 @@
 //! Block requests one by one: a record for each as it is complete, only on request.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::{block::BlockKey, record::Header};
 
 /// Which requests are sent ([`crate::state::Settings::trace`]).
@@ -10,7 +12,7 @@ pub const TRACE_ALL: u32 = 2;
 
 /// A request that is complete: `header.ts_ns` is its end, `header.pid` that of its key.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Traced {
     pub header: Header,
     /// `CLOCK_MONOTONIC` in nanoseconds: when it was inserted, and last issued; 0 when that did not happen or was not seen.
@@ -29,8 +31,6 @@ pub struct Traced {
     /// Name of the process or thread when it began a request; empty for backends and workers.
     pub comm: [u8; 16],
 }
-
-const _: () = assert!(size_of::<Traced>() == 96);
 
 /// Names of processes that are remembered by the kernel side, the last ones.
 pub const TRACED_NAMES: u32 = 4096;

@@ -1,5 +1,7 @@
 //! Writeback: what the kernel side counts of the flusher's work, and what a pause of a writer comes with.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// `balance_dirty_pages` has arguments that are not known here ([`crate::state::Settings::dirty_arguments`]).
 pub const DIRTY_ARGUMENTS_UNKNOWN: u32 = 0;
 /// Twelve: `(wb, thresh, bg_thresh, dirty, bdi_thresh, bdi_dirty, dirty_ratelimit, task_ratelimit, dirtied, period, pause,
@@ -14,7 +16,9 @@ pub const DEVICE_LEN: usize = 32;
 
 /// What written pages are counted by.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct WritebackKey {
     /// `major:minor` of the disk, zero-terminated; a name where a file system has no disk of its own.
     pub device: [u8; DEVICE_LEN],
@@ -27,7 +31,7 @@ pub struct WritebackKey {
 
 /// What the flusher did under a key.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WritebackSum {
     /// Pages handed to the device.
     pub pages: u64,
@@ -47,7 +51,7 @@ pub struct WritebackStep {
 
 /// What the kernel went by when it made a writer pause. All but the last in pages.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct DirtyLimits {
     /// Dirty memory, the amount from which on the flusher writes, and the most there may be: of the host, or of the memory
     /// cgroup where that is the tighter limit. 0 when unread.
@@ -68,9 +72,4 @@ const _: () = assert!(size_of::<WritebackSum>() == 24);
 const _: () = assert!(size_of::<WritebackStep>() == 16);
 const _: () = assert!(size_of::<DirtyLimits>() == 48 + DEVICE_LEN);
 
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, integers only, no padding (sizes asserted above).
-    unsafe impl aya::Pod for super::WritebackKey {}
-    unsafe impl aya::Pod for super::WritebackSum {}
-}
+crate::map_values!(WritebackKey, WritebackSum);

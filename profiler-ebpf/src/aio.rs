@@ -3,7 +3,7 @@
 use pgstrobe_common::{
     aio::{AIO_FROM_DEVICE, AioWake},
     context,
-    record::KIND_AIO_WAKE,
+    lost::Lost,
     state::{BACKEND_OPEN, BACKEND_SLEPT, Backend},
 };
 
@@ -17,13 +17,16 @@ pub fn woken(b: &mut Backend, pid: u32, waker: &Backend) {
     let waited =
         waker.off_ns >= call.last_began_ns && waker.flags & BACKEND_SLEPT != 0 && waker.context & context::IOWAIT != 0;
     b.waker = pid;
-    emit::record(AioWake {
-        header: emit::header(KIND_AIO_WAKE, b, now),
-        waker: pid,
-        flags: if waited || call.device_read_bytes != 0 { AIO_FROM_DEVICE } else { 0 },
-        waited_ns: now - b.wait_began_ns,
-        start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
-        call_began_ns: call.last_began_ns,
-        call_ended_ns: call.last_ended_ns,
-    });
+    emit::send(
+        AioWake {
+            header: emit::header::<AioWake>(b, now),
+            waker: pid,
+            flags: if waited || call.device_read_bytes != 0 { AIO_FROM_DEVICE } else { 0 },
+            waited_ns: now - b.wait_began_ns,
+            start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
+            call_began_ns: call.last_began_ns,
+            call_ended_ns: call.last_ended_ns,
+        },
+        Lost::OtherRecords,
+    );
 }

@@ -6,10 +6,8 @@ use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
     files::StatementIo,
     lost::Lost,
-    record::{
-        BATCH_LEN, Batch, Finished, Header, KIND_BATCH, KIND_STATEMENT, KIND_STATEMENT_IO, KIND_TEXT, Statement,
-        TEXT_CUT, TEXT_FULL, Text,
-    },
+    record::{BATCH_LEN, Batch, BatchHead, Finished, Header, Statement, TEXT_CUT, TEXT_FULL, Text},
+    records::Record,
     state::{BACKEND_IO, BACKEND_RECLAIMED, Backend},
 };
 
@@ -20,24 +18,42 @@ use crate::{
 };
 
 /// Userspace drains on a timer; a wake-up per record would cost more than the record.
-pub const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
+const NO_WAKEUP: u64 = aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64;
 
 /// The header of a record of a backend.
 #[inline(always)]
-pub fn header(kind: u16, b: &Backend, ts_ns: u64) -> Header {
-    Header { kind, cluster: b.cluster as u16, pid: b.pid, ts_ns }
+pub fn header<T: Record>(b: &Backend, ts_ns: u64) -> Header {
+    Header::of::<T>(b.cluster as u16, b.pid, ts_ns)
 }
 
-/// Sends one plain record.
+/// Sends a small record, which is made on the stack. `reason` is counted where there is no room for it.
 #[inline(always)]
-pub fn record<T: 'static>(value: T) {
+pub fn send<T: Record>(record: T, reason: Lost) {
     match RING.reserve::<T>(0) {
         Some(mut entry) => {
-            entry.write(value);
+            entry.write(record);
             entry.submit(NO_WAKEUP);
         }
-        None => lost(Lost::OtherRecords),
+        None => lost(reason),
     }
+}
+
+/// Sends a record that is written where it is to lie, because the stack of older kernels holds no large one: `write` sets
+/// every field of it but the header. `reason` is counted where there is no room, and `false` returned.
+#[inline(always)]
+pub fn build<T: Record>(header: Header, reason: Lost, write: impl FnOnce(&mut T)) -> bool {
+    let Some(mut entry) = RING.reserve::<T>(0) else {
+        lost(reason);
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: memory of the kernel, of which any bytes are a `T`. It begins with a header, as the table of records asserts.
+    unsafe {
+        record.cast::<Header>().write(header);
+        write(&mut *record);
+    }
+    entry.submit(NO_WAKEUP);
+    true
 }
 
 /// Takes the open statement of a backend as finished: sends it, or puts it into the backend's batch.
@@ -69,24 +85,22 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         || ledger.interrupted_ns != 0
         || b.inside_samples[0].count != 0
     {
-        let Some(mut entry) = RING.reserve::<Statement>(0) else { return lost(Lost::RingFull) };
-        // SAFETY: every field is written. Field by field: the record is too large for the stack.
-        unsafe {
-            let record = entry.as_mut_ptr();
-            (&raw mut (*record).header).write(header(KIND_STATEMENT, b, end));
-            (&raw mut (*record).finished).write(finished);
-            copy(&raw mut (*record).ledger, ledger);
-            copy(&raw mut (*record).samples, &b.inside_samples);
-        }
-        entry.submit(NO_WAKEUP);
+        build(header::<Statement>(b, end), Lost::RingFull, |record: &mut Statement| {
+            record.finished = finished;
+            // SAFETY: values of a map and of a record, of plain numbers.
+            unsafe {
+                copy(&mut record.ledger, ledger);
+                copy(&mut record.samples, &b.inside_samples);
+            }
+        });
         return;
     }
-    let at = b.batch.len as usize;
+    let at = b.batch.head.len as usize;
     if let Some(free) = b.batch.statements.get_mut(at) {
         *free = finished;
     }
     // Last, and seen by the compiler as such: userspace may be reading.
-    unsafe { core::ptr::write_volatile(&mut b.batch.len, at as u32 + 1) };
+    unsafe { core::ptr::write_volatile(&mut b.batch.head.len, at as u32 + 1) };
     if at + 1 >= BATCH_LEN {
         send_batch(b, BATCH_LEN as u32);
     }
@@ -95,24 +109,20 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
 /// Sends what a statement, or a process without a client, read and wrote.
 #[inline(always)]
 pub fn io(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
-    let Some(mut entry) = RING.reserve::<StatementIo>(0) else { return lost(Lost::OtherRecords) };
-    // SAFETY: every field is written.
-    unsafe {
-        let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(header(KIND_STATEMENT_IO, b, end));
-        (&raw mut (*record).class_key).write(class_key);
-        (&raw mut (*record).flags).write(flags);
-        (&raw mut (*record)._pad).write(0);
-        copy(&raw mut (*record).io, &b.io);
-    }
-    entry.submit(NO_WAKEUP);
+    build(header::<StatementIo>(b, end), Lost::OtherRecords, |record: &mut StatementIo| {
+        record.class_key = class_key;
+        record.flags = flags;
+        record._pad = 0;
+        // SAFETY: values of a map and of a record, of plain numbers.
+        unsafe { copy(&mut record.io, &b.io) };
+    });
 }
 
 /// Sends what is in the batch of a backend.
 #[inline(always)]
 pub fn flush(b: &mut Backend) {
     // Never full here; the mask tells the verifier.
-    let len = b.batch.len & (BATCH_LEN as u32 - 1);
+    let len = b.batch.head.len & (BATCH_LEN as u32 - 1);
     if len != 0 {
         send_batch(b, len);
     }
@@ -120,15 +130,15 @@ pub fn flush(b: &mut Backend) {
 
 #[inline(always)]
 fn send_batch(b: &mut Backend, len: u32) {
-    b.batch.header = header(KIND_BATCH, b, 0);
+    b.batch.head.header = header::<BatchHead>(b, 0);
     let size = offset_of!(Batch, statements) + len as usize * size_of::<Finished>();
     if output((&raw mut b.batch).cast(), size as u64) != 0 {
         lost_many(Lost::RingFull, len as u64);
     }
     // In this order: who sees the new generation must not see the old statements.
     unsafe {
-        core::ptr::write_volatile(&mut b.batch.len, 0);
-        core::ptr::write_volatile(&mut b.batch.generation, b.batch.generation + 1);
+        core::ptr::write_volatile(&mut b.batch.head.len, 0);
+        core::ptr::write_volatile(&mut b.batch.head.generation, b.batch.head.generation + 1);
     }
 }
 
@@ -150,7 +160,7 @@ pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, le
     }
     // Bounded in a form the verifier sees: 64 KiB is the most.
     let len = len & 0xffff;
-    buffer.record = Text { header: header(KIND_TEXT, b, now()), class_key, flags, len };
+    buffer.record = Text { header: header::<Text>(b, now()), class_key, flags, len };
     let size = (size_of::<Text>() as u64) + len as u64;
     if output((&raw mut buffer.record).cast(), size) != 0 {
         lost(Lost::Text);

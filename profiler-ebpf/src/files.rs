@@ -6,13 +6,12 @@ use pgstrobe_common::{
         CLASS_OTHER, CLASS_RELATION, CLASS_TEMP, CLASS_WAL, CLASSES, File as FileRecord, FileCall, FileIo, FileKey,
     },
     lost::Lost,
-    record::KIND_FILE,
     state::{BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
 };
 
 use crate::{
     clusters, emit,
-    globals::{FILES, RING, lost},
+    globals::{FILES, lost},
     instructions,
     kernel::{File, Inode},
     postgres, targets,
@@ -194,23 +193,20 @@ pub extern "C" fn first_call_on_file(who: u32) -> u32 {
         lost(Lost::FilesFull);
         return pool(cluster, who, class);
     }
-    let Some(mut entry) = RING.reserve::<FileRecord>(0) else {
-        lost(Lost::OtherRecords);
-        let _ = FILES.remove(&key);
-        return pool(cluster, who, class);
-    };
-    // SAFETY: every field is written; unread path parts begin with a zero.
-    unsafe {
-        let record = &mut *entry.as_mut_ptr();
-        record.header = emit::header(KIND_FILE, b, call.began_ns);
+    let header = emit::header::<FileRecord>(b, call.began_ns);
+    let sent = emit::build(header, Lost::OtherRecords, |record: &mut FileRecord| {
         record.key = key;
         record.device = Inode(call.inode).device();
         record._pad = 0;
+        // Parts that are not read begin with a zero.
         if !File(call.file).path(&mut record.path) {
             lost(Lost::FileName);
         }
+    });
+    if !sent {
+        let _ = FILES.remove(&key);
+        return pool(cluster, who, class);
     }
-    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
     OWN_ENTRY
 }
 

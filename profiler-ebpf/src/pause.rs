@@ -4,14 +4,15 @@ use aya_ebpf::{macros::map, maps::HashMap};
 use pgstrobe_common::{
     context,
     lost::Lost,
-    record::{KIND_PAUSE, Pause},
+    record::Pause,
     state::{BACKEND_OPEN, Backend},
     writeback::DirtyLimits,
 };
 
 use crate::{
-    emit::{self, NO_WAKEUP},
-    globals::{RING, lost, now},
+    emit,
+    globals::{lost, now},
+    instructions,
 };
 
 /// What a backend's pause under way came with, by pid.
@@ -38,19 +39,19 @@ pub fn begins(b: &mut Backend, limits: &DirtyLimits) {
 /// place, because the stack is that of the program and this function together.
 #[inline(never)]
 pub fn ended(b: &Backend, paused_ns: u64) {
-    let Some(mut entry) = RING.reserve::<Pause>(0) else { return lost(Lost::OtherRecords) };
-    // SAFETY: every field is written; only this backend's own programs change its entry in the map.
-    unsafe {
-        let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(emit::header(KIND_PAUSE, b, b.off_ns));
-        (&raw mut (*record).start_ns).write(if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 });
-        (&raw mut (*record).paused_ns).write(paused_ns);
-        let limits = &raw mut (*record).limits;
-        match PAUSES.get_ptr(b.pid) {
-            Some(known) => known.copy_to_nonoverlapping(limits, 1),
-            None => limits.write_bytes(0, 1),
+    let sent = emit::build(emit::header::<Pause>(b, b.off_ns), Lost::OtherRecords, |pause: &mut Pause| {
+        pause.start_ns = if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 };
+        pause.paused_ns = paused_ns;
+        // SAFETY: values of a map and of a record, of plain numbers; only this backend's own programs change its entry.
+        unsafe {
+            match PAUSES.get_ptr(b.pid) {
+                Some(known) => instructions::copy(&mut pause.limits, known),
+                None => instructions::clear(&mut pause.limits),
+            }
         }
+    });
+    if !sent {
+        return;
     }
-    entry.submit(NO_WAKEUP);
     let _ = PAUSES.remove(b.pid);
 }

@@ -1,19 +1,12 @@
 //! The end of a backend's start-up, and who it says it is.
 
-use aya_ebpf::maps::ring_buf::RingBufEntry;
 use pgstrobe_common::{
     lost::Lost,
-    record::{KIND_READY, NAME_LEN, Ready, TITLE_LEN},
+    record::{NAME_LEN, Ready, TITLE_LEN},
     state::{BACKEND_STARTING, Backend},
 };
 
-use crate::{
-    emit,
-    globals::{RING, lost, now},
-    instructions,
-    kernel::Current,
-    ledger, postgres,
-};
+use crate::{emit, globals::now, instructions, kernel::Current, ledger, postgres};
 
 /// Start-up is over: the backend has said so, or asks for its first statement.
 #[inline(always)]
@@ -26,34 +19,24 @@ pub fn ready(task: Current, b: &mut Backend) {
     ledger::close(b, until);
     let startup_ns = until - b.since_ns;
     b.since_ns = until;
-    let entry = RING.reserve::<Ready>(0);
-    if let Some(mut entry) = entry {
-        announce(task, b, &mut entry, startup_ns);
-        entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
-    } else {
-        lost(Lost::RingFull);
-    }
+    emit::build(emit::header::<Ready>(b, b.sent_ns), Lost::RingFull, |ready| announce(task, b, ready, startup_ns));
     // SAFETY: a field of a map's value, of plain numbers.
     unsafe { instructions::clear(&mut b.outside) };
 }
 
 /// Writes who a backend is that became ready.
 #[inline(always)]
-fn announce(task: Current, b: &mut Backend, entry: &mut RingBufEntry<Ready>, startup_ns: u64) {
-    // SAFETY: every field is written below; a name that cannot be read is empty.
-    unsafe {
-        let ready = &mut *entry.as_mut_ptr();
-        ready.header = emit::header(KIND_READY, b, b.sent_ns);
-        ready.forked_ns = b.forked_ns;
-        b.backend_type = postgres::backend_type(b);
-        ready.backend_type = b.backend_type;
-        ready._pad = 0;
-        ready.startup_ns = startup_ns;
-        instructions::copy(&raw mut ready.startup, &b.outside);
-        let title: &mut [u8; TITLE_LEN] = &mut ready.title;
-        postgres::string(task.title().unwrap_or(0), title);
-        let names: [&mut [u8; NAME_LEN]; 3] =
-            [&mut ready.database_name, &mut ready.user_name, &mut ready.application_name];
-        postgres::names(b, names);
-    }
+fn announce(task: Current, b: &mut Backend, ready: &mut Ready, startup_ns: u64) {
+    ready.forked_ns = b.forked_ns;
+    b.backend_type = postgres::backend_type(b);
+    ready.backend_type = b.backend_type;
+    ready._pad = 0;
+    ready.startup_ns = startup_ns;
+    // SAFETY: values of a map and of a record, of plain numbers.
+    unsafe { instructions::copy(&mut ready.startup, &b.outside) };
+    // A name that cannot be read is empty.
+    let title: &mut [u8; TITLE_LEN] = &mut ready.title;
+    postgres::string(task.title().unwrap_or(0), title);
+    let names: [&mut [u8; NAME_LEN]; 3] = [&mut ready.database_name, &mut ready.user_name, &mut ready.application_name];
+    postgres::names(b, names);
 }

@@ -4,8 +4,8 @@
 //! One does not happen within another: who frees memory may use the reserves (`PF_MEMALLOC`, mm/vmscan.c).
 
 use pgstrobe_common::{
+    lost::Lost,
     reclaim::{RECLAIM_KINDS, RECLAIM_OUTSIDE, ReclaimSum, Reclaimed},
-    record::KIND_RECLAIMED,
     state::{BACKEND_OPEN, BACKEND_RECLAIMED, Backend},
 };
 
@@ -41,14 +41,17 @@ pub fn ends(b: &mut Backend, kind: usize, pages: u64) {
 /// The open statement has ended. Rare, and so not copied into every program that ends statements.
 #[inline(never)]
 pub fn finished(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
-    emit::record(Reclaimed {
-        header: emit::header(KIND_RECLAIMED, b, end),
-        class_key,
-        start_ns: b.start_ns,
-        flags,
-        _pad: 0,
-        sums: b.reclaim.inside,
-    });
+    emit::send(
+        Reclaimed {
+            header: emit::header::<Reclaimed>(b, end),
+            class_key,
+            start_ns: b.start_ns,
+            flags,
+            _pad: 0,
+            sums: b.reclaim.inside,
+        },
+        Lost::OtherRecords,
+    );
     // SAFETY: a field of a map's value, of plain numbers.
     unsafe { clear(&mut b.reclaim.inside) };
 }
@@ -70,13 +73,16 @@ pub extern "C" fn reclaim_exits(pid: u32) -> u32 {
     if b.reclaim.outside[0].count | b.reclaim.outside[1].count == 0 {
         return 0;
     }
-    emit::record(Reclaimed {
-        header: emit::header(KIND_RECLAIMED, b, now()),
-        class_key: 0,
-        start_ns: 0,
-        flags: RECLAIM_OUTSIDE,
-        _pad: 0,
-        sums: b.reclaim.outside,
-    });
+    emit::send(
+        Reclaimed {
+            header: emit::header::<Reclaimed>(b, now()),
+            class_key: 0,
+            start_ns: 0,
+            flags: RECLAIM_OUTSIDE,
+            _pad: 0,
+            sums: b.reclaim.outside,
+        },
+        Lost::OtherRecords,
+    );
     0
 }

@@ -3,7 +3,8 @@
 use pgstrobe_common::{
     cluster::Cluster,
     context::NO_SYSCALL,
-    record::{KIND_WAKE, STATEMENT_QUERY_ID, WAKE_ACTIVE, WAKE_QUERY_ID, Wake},
+    lost::Lost,
+    record::{STATEMENT_QUERY_ID, WAKE_ACTIVE, WAKE_QUERY_ID, Wake},
     state::{BACKEND_OPEN, Backend, TEXT_OF_WAKE},
 };
 
@@ -62,17 +63,21 @@ pub fn woken(b: &mut Backend, cluster: &Cluster) {
     // What it works on is read where the wait is worth it: an LWLock is held for microseconds, by much the same classes.
     let class_key = if active && class != LWLOCK { statement::class(waker, &mut flags, TEXT_OF_WAKE) } else { 0 };
     b.waker = pid;
-    emit::record(Wake {
-        header: emit::header(KIND_WAKE, b, now),
-        wait_event_info: event,
-        waker: pid,
-        waited_ns: now - b.wait_began_ns,
-        start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
-        class_key,
-        last_key: waker.last_key,
-        running_ns: if active { now - waker.start_ns } else { 0 },
-        idle_ns: waker.transaction_idle_ns,
-        flags: if active { WAKE_ACTIVE } else { 0 } | if flags & STATEMENT_QUERY_ID != 0 { WAKE_QUERY_ID } else { 0 },
-        _pad: 0,
-    });
+    emit::send(
+        Wake {
+            header: emit::header::<Wake>(b, now),
+            wait_event_info: event,
+            waker: pid,
+            waited_ns: now - b.wait_began_ns,
+            start_ns: if b.flags & BACKEND_OPEN != 0 { b.start_ns } else { 0 },
+            class_key,
+            last_key: waker.last_key,
+            running_ns: if active { now - waker.start_ns } else { 0 },
+            idle_ns: waker.transaction_idle_ns,
+            flags: if active { WAKE_ACTIVE } else { 0 }
+                | if flags & STATEMENT_QUERY_ID != 0 { WAKE_QUERY_ID } else { 0 },
+            _pad: 0,
+        },
+        Lost::OtherRecords,
+    );
 }

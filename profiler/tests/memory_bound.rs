@@ -41,12 +41,7 @@ fn work(aggregate: &mut Aggregate, pid: u32, class: u64) {
 }
 
 fn exit(pid: u32) -> Exit {
-    Exit {
-        header: Header { kind: 4, cluster: 0, pid, ts_ns: 0 },
-        outside_ns: 1_000,
-        outside: ledger(pid),
-        ..Exit::default()
-    }
+    Exit { header: Header::of::<Exit>(0, pid, 0), outside_ns: 1_000, outside: ledger(pid), ..Exit::default() }
 }
 
 fn sync(aggregate: &mut Aggregate, pid: u32, file: u32) {
@@ -54,7 +49,7 @@ fn sync(aggregate: &mut Aggregate, pid: u32, file: u32) {
     for (part, name) in path.iter_mut().zip([format!("{file}"), "1663".into(), "base".into(), "data".into()]) {
         part[..name.len()].copy_from_slice(name.as_bytes());
     }
-    let header = Header { kind: 6, cluster: 0, pid, ts_ns: 0 };
+    let header = Header::of::<Sync>(0, pid, 0);
     let duration_ns = 100 * MICROSECOND;
     let (syscall, ret, backend_type, file_mode) = (0, 0, u32::MAX, 0o100_600);
     aggregate.sync(&Sync { header, duration_ns, syscall, ret, backend_type, file_mode, path }, "client backend");

@@ -8,15 +8,11 @@ use pgstrobe_common::{
     block::{BlockKey, OWNER, OWNER_CLUSTER, OWNER_PROCESS, OWNER_THREAD, RequestSlot},
     cluster::NO_CLUSTER,
     lost::Lost,
-    record::{Header, KIND_TRACED},
+    record::Header,
     trace::{TRACE_ALL, TRACE_NONE, TRACED_NAMES, Traced},
 };
 
-use crate::{
-    emit::NO_WAKEUP,
-    globals::{RING, lost, setting},
-    kernel::block::Request,
-};
+use crate::{emit, globals::setting, kernel::block::Request};
 
 /// By process or thread of the kernel. The loader makes it small where nothing is traced.
 #[map]
@@ -97,21 +93,17 @@ fn send(
     (error, bytes): (i32, u32),
     now: u64,
 ) {
-    let Some(mut entry) = RING.reserve::<Traced>(0) else { return lost(Lost::Traced) };
-    // SAFETY: every field is written. In place: the stack of the older kernels is small.
-    unsafe {
-        let record = entry.as_mut_ptr();
-        (&raw mut (*record).header).write(Header { kind: KIND_TRACED, cluster: NO_CLUSTER, pid: key.pid, ts_ns: now });
-        (&raw mut (*record).inserted_ns).write(times[0]);
-        (&raw mut (*record).issued_ns).write(times[1]);
+    let header = Header::of::<Traced>(NO_CLUSTER, key.pid, now);
+    emit::build(header, Lost::Traced, |record: &mut Traced| {
+        record.inserted_ns = times[0];
+        record.issued_ns = times[1];
         // What is complete already lies before.
-        (&raw mut (*record).sector).write(request.sector() - (parts >> 9) as u64);
-        (&raw mut (*record).key).write(*key);
-        (&raw mut (*record).flags).write(request.flags());
-        (&raw mut (*record).error).write(error);
-        (&raw mut (*record).bytes).write(parts + bytes);
-        (&raw mut (*record)._pad).write(0);
-        (&raw mut (*record).comm).write(comm);
-    }
-    entry.submit(NO_WAKEUP);
+        record.sector = request.sector() - (parts >> 9) as u64;
+        record.key = *key;
+        record.flags = request.flags();
+        record.error = error;
+        record.bytes = parts + bytes;
+        record._pad = 0;
+        record.comm = comm;
+    });
 }

@@ -13,13 +13,12 @@ use pgstrobe_common::{
     files::{FileCall, TRUNCATED_LEN, Truncated},
     hits::Hit,
     lost::Lost,
-    record::KIND_TRUNCATED,
 };
 
 use crate::{
     emit,
     files::{self, ALLOCATE, PREFETCH, READ, Returned, TRUNCATE, WRITE},
-    globals::{RING, enter, lost, now, setting},
+    globals::{enter, now, setting},
     kernel::{Bio, Current},
     postgres, targets,
 };
@@ -193,19 +192,12 @@ pub fn file_exit_truncate(ctx: TracePointContext) -> u32 {
     if core::mem::take(&mut b.file_call.began_ns) == 0 {
         return 0;
     }
-    let Some(mut entry) = RING.reserve::<Truncated>(0) else {
-        lost(Lost::OtherRecords);
-        return 0;
-    };
-    // SAFETY: every field is written; a path that cannot be read is empty.
-    unsafe {
-        let record = &mut *entry.as_mut_ptr();
-        record.header = emit::header(KIND_TRUNCATED, b, now());
+    emit::build(emit::header::<Truncated>(b, now()), Lost::OtherRecords, |record: &mut Truncated| {
         record.backend_type = postgres::backend_type(b);
         record.ret = argument(&ctx, 0) as i32;
+        // A path that cannot be read is empty.
         let path: &mut [u8; TRUNCATED_LEN] = &mut record.path;
         postgres::string(b.file_call.name, path);
-    }
-    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    });
     0
 }

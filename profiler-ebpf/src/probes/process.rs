@@ -8,16 +8,13 @@ use pgstrobe_common::{
     files::IO_OF_PROCESS,
     hits::Hit,
     lost::Lost,
-    record::{
-        Exit, Fork, KIND_EXIT, KIND_FORK, KIND_TITLE, KIND_WAL_WRITTEN, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN,
-        Title, WalWritten,
-    },
+    record::{Exit, Fork, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title, WalWritten},
     state::{BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING},
 };
 
 use crate::{
     clusters, emit,
-    globals::{FRESH, RING, enter, lost, now},
+    globals::{FRESH, enter, lost, now},
     instructions,
     kernel::{Current, Task},
     ledger, postgres, reclaim, statement, targets,
@@ -65,7 +62,10 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
         lost(Lost::BackendsFull);
         return 0;
     }
-    emit::record(Fork { header: emit::header(KIND_FORK, fresh, now), parent, namespace_pid: child.namespace_pid() });
+    emit::send(
+        Fork { header: emit::header::<Fork>(fresh, now), parent, namespace_pid: child.namespace_pid() },
+        Lost::OtherRecords,
+    );
     0
 }
 
@@ -77,25 +77,18 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
     let task = Current::get();
     let Some(b) = targets::of(task) else { return 0 };
     if let Some(usage) = postgres::wal_usage(b) {
-        emit::record(WalWritten { header: emit::header(KIND_WAL_WRITTEN, b, now()), usage });
+        emit::send(WalWritten { header: emit::header::<WalWritten>(b, now()), usage }, Lost::OtherRecords);
     }
     if b.flags & BACKEND_STARTING == 0 {
         return 0;
     }
-    let Some(mut entry) = RING.reserve::<Title>(0) else {
-        lost(Lost::RingFull);
-        return 0;
-    };
-    // SAFETY: every field is written; a title that cannot be read is empty.
-    unsafe {
-        let record = &mut *entry.as_mut_ptr();
-        record.header = emit::header(KIND_TITLE, b, now());
+    emit::build(emit::header::<Title>(b, now()), Lost::RingFull, |record: &mut Title| {
         record.backend_type = postgres::backend_type(b);
         record._pad = 0;
+        // A title that cannot be read is empty.
         let title: &mut [u8; TITLE_LEN] = &mut record.title;
         postgres::string(task.title().unwrap_or(0), title);
-    }
-    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    });
     0
 }
 
@@ -140,23 +133,17 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
     }
     reclaim::reclaim_exits(pid);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
-    match RING.reserve::<Exit>(0) {
-        Some(mut entry) => {
-            // SAFETY: every field is written. Field by field: the record is too large for the stack.
-            unsafe {
-                let record = entry.as_mut_ptr();
-                (&raw mut (*record).header).write(emit::header(KIND_EXIT, b, now));
-                (&raw mut (*record).status).write(status);
-                (&raw mut (*record).backend_type).write(b.backend_type);
-                (&raw mut (*record).outside_ns).write(outside_ns);
-                instructions::copy(&raw mut (*record).outside, &b.outside);
-                (&raw mut (*record).idle).write(b.idle);
-                instructions::copy(&raw mut (*record).samples, &b.outside_samples);
-            }
-            entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+    emit::build(emit::header::<Exit>(b, now), Lost::RingFull, |record: &mut Exit| {
+        record.status = status;
+        record.backend_type = b.backend_type;
+        record.outside_ns = outside_ns;
+        record.idle = b.idle;
+        // SAFETY: values of a map and of a record, of plain numbers.
+        unsafe {
+            instructions::copy(&mut record.outside, &b.outside);
+            instructions::copy(&mut record.samples, &b.outside_samples);
         }
-        None => lost(Lost::RingFull),
-    }
+    });
     targets::leave(b);
     0
 }

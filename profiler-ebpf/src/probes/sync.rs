@@ -7,16 +7,13 @@ use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use pgstrobe_common::{
     hits::Hit,
     lost::Lost,
-    record::{
-        Checkpoint, KIND_CHECKPOINT, KIND_SYNC, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE,
-        Sync,
-    },
+    record::{Checkpoint, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE, Sync},
     state::Backend,
 };
 
 use crate::{
     emit,
-    globals::{RING, enter, lost, now},
+    globals::{enter, lost, now},
     kernel::{Current, File},
     postgres, targets,
 };
@@ -68,25 +65,19 @@ fn exit(ctx: &TracePointContext) -> u32 {
     let now = now();
     let began = b.sync_ns;
     b.sync_ns = 0;
-    let Some(mut entry) = RING.reserve::<Sync>(0) else {
-        lost(Lost::RingFull);
-        return 0;
-    };
-    // SAFETY: every field is written; unread path parts begin with a zero.
-    let ends_checkpoint = unsafe {
-        let sync = &mut *entry.as_mut_ptr();
-        sync.header = emit::header(KIND_SYNC, b, now);
+    let mut ends_checkpoint = false;
+    emit::build(emit::header::<Sync>(b, now), Lost::RingFull, |sync: &mut Sync| {
         sync.duration_ns = now - began;
         sync.syscall = b.sync_call;
         sync.ret = first(ctx) as i32;
         sync.backend_type = postgres::backend_type(b);
         sync.file_mode = File(b.sync_file).mode();
+        // Parts that are not read begin with a zero.
         if !File(b.sync_file).path(&mut sync.path) && b.sync_call != SYNC_MSYNC {
             lost(Lost::FileName);
         }
-        sync.path[0].starts_with(CONTROL_FILE)
-    };
-    entry.submit(aya_ebpf::bindings::BPF_RB_NO_WAKEUP as u64);
+        ends_checkpoint = sync.path[0].starts_with(CONTROL_FILE);
+    });
     if ends_checkpoint {
         checkpoint(b);
     }
@@ -97,7 +88,7 @@ fn exit(ctx: &TracePointContext) -> u32 {
 #[inline(always)]
 fn checkpoint(b: &Backend) {
     if let Some(stats) = postgres::checkpoint(b) {
-        emit::record(Checkpoint { header: emit::header(KIND_CHECKPOINT, b, now()), stats });
+        emit::send(Checkpoint { header: emit::header::<Checkpoint>(b, now()), stats }, Lost::OtherRecords);
     }
 }
 

@@ -19,10 +19,10 @@ impl Aggregate {
     pub fn unsent(&mut self, pid: u32, batch: &Batch) {
         let Some(backend) = self.live.get(&pid) else { return };
         let (generation, counted) = backend.counted;
-        if batch.generation >= generation {
-            let statements = &batch.statements[..(batch.len as usize).min(BATCH_LEN)];
-            let counted = if batch.generation == generation { counted } else { 0 };
-            self.statements_of(pid, batch.generation, statements, counted);
+        if batch.head.generation >= generation {
+            let statements = &batch.statements[..(batch.head.len as usize).min(BATCH_LEN)];
+            let counted = if batch.head.generation == generation { counted } else { 0 };
+            self.statements_of(pid, batch.head.generation, statements, counted);
         }
     }
 
@@ -39,20 +39,20 @@ impl Aggregate {
 mod tests {
     use std::path::PathBuf;
 
-    use pgstrobe_common::record::{Header, KIND_BATCH};
+    use pgstrobe_common::record::{BatchHead, Header};
 
     use super::*;
 
     const PID: u32 = 7;
 
     fn batch(generation: u32, len: u32) -> Batch {
-        let header = Header { kind: KIND_BATCH, cluster: 0, pid: PID, ts_ns: 0 };
+        let header = Header::of::<BatchHead>(0, PID, 0);
         let statements = [Finished { start_ns: 1, end_ns: 2, ..Finished::default() }; BATCH_LEN];
-        Batch { header, generation, len, statements }
+        Batch { head: BatchHead { header, generation, len }, statements }
     }
 
     fn sent(aggregate: &mut Aggregate, batch: &Batch) {
-        aggregate.batch(PID, batch.generation, &batch.statements[..batch.len as usize]);
+        aggregate.batch(PID, batch.head.generation, &batch.statements[..batch.head.len as usize]);
     }
 
     fn aggregate() -> Aggregate {

@@ -189,7 +189,7 @@ impl Aggregate {
 mod tests {
     use pgstrobe_common::{
         ledger::Ledger as KernelLedger,
-        record::{Finished, Header, KIND_PAUSE, STATEMENT_QUERY_ID},
+        record::{Finished, Header, STATEMENT_QUERY_ID},
         writeback::DirtyLimits,
     };
 
@@ -199,12 +199,7 @@ mod tests {
     fn pause(start_ns: u64, at: u64, ms: u64) -> Pause {
         let mut limits = DirtyLimits { dirty: 100, limit: 120, background: 60, rate: 10, ..DirtyLimits::default() };
         limits.device[..3].copy_from_slice(b"7:0");
-        Pause {
-            header: Header { kind: KIND_PAUSE, cluster: 0, pid: 7, ts_ns: at },
-            start_ns,
-            paused_ns: ms * 1_000_000,
-            limits,
-        }
+        Pause { header: Header::of::<Pause>(0, 7, at), start_ns, paused_ns: ms * 1_000_000, limits }
     }
 
     fn aggregate() -> Aggregate {

@@ -262,7 +262,7 @@ fn model_of(sum: &ReclaimSum) -> model::Reclaim {
 mod tests {
     use pgstrobe_common::{
         ledger::Ledger as KernelLedger,
-        record::{Exit, Header, KIND_RECLAIMED, STATEMENT_QUERY_ID},
+        record::{Exit, Header, STATEMENT_QUERY_ID},
     };
 
     use super::*;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn record(pid: u32, start_ns: u64, flags: u32, ts_ns: u64, sums: ReclaimSums) -> Reclaimed {
-        let header = Header { kind: KIND_RECLAIMED, cluster: 0, pid, ts_ns };
+        let header = Header::of::<Reclaimed>(0, pid, ts_ns);
         Reclaimed { header, class_key: 1, start_ns, flags, _pad: 0, sums }
     }
 

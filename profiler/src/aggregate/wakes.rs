@@ -180,7 +180,7 @@ mod tests {
 
     fn wake(event: u32, waited_ns: u64, idle_ns: u64) -> Wake {
         Wake {
-            header: Header { kind: 9, cluster: 0, pid: 7, ts_ns: 5_000 },
+            header: Header::of::<Wake>(0, 7, 5_000),
             wait_event_info: event,
             waker: 8,
             waited_ns,

@@ -19,6 +19,7 @@ use aya::{
     util::{nr_cpus, online_cpus},
 };
 use pgstrobe_common::{
+    hits::Hit,
     perf::{EventAttr, FD_CLOEXEC},
     state::{Settings, TEXT_BUFFERS},
     trace::{TRACE_NONE, TRACED_NAMES},
@@ -129,7 +130,7 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
 fn prove(ebpf: &Ebpf, probe: &Probe, sites: &Sites<'_>) -> Result<()> {
     const TIMES: u64 = 32;
     let Some(exercise) = probe.exercise.filter(|_| !sites.empty) else { return Ok(()) };
-    let hits = |kind: &u32| counter(ebpf, "HITS", *kind);
+    let hits = |kind: &Hit| counter(ebpf, "HITS", *kind as u32);
     let before: Vec<u64> = probe.hit_kinds.iter().map(hits).collect();
     for _ in 0..TIMES {
         exercise().context("the exercise that proves the hooks")?;

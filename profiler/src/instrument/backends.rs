@@ -61,7 +61,7 @@ impl Backends {
         loop {
             let second = self.get(first.pid)?;
             let third = self.get(first.pid)?;
-            if third.batch.generation == first.batch.generation {
+            if third.batch.head.generation == first.batch.head.generation {
                 first.batch.statements = second.batch.statements;
                 return Some(first);
             }

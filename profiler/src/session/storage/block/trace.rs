@@ -104,7 +104,7 @@ fn error(code: i32) -> Option<String> {
 mod tests {
     use pgstrobe_common::{
         block::{BlockKey, OP_READ, OWNER_CLUSTER, OWNER_PROCESS},
-        record::{Header, KIND_TRACED},
+        record::Header,
     };
 
     use super::*;
@@ -113,7 +113,7 @@ mod tests {
         let mut comm = [0; 16];
         comm[..3].copy_from_slice(b"fio");
         Traced {
-            header: Header { kind: KIND_TRACED, cluster: 0, pid: 7, ts_ns: 10_900 },
+            header: Header::of::<Traced>(0, 7, 10_900),
             inserted_ns: 10_100,
             issued_ns: 10_300,
             sector: 64,
