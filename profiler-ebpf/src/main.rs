@@ -1,7 +1,8 @@
 //! The eBPF side of pgstrobe: an index of its parts.
 //!
-//! Hooks live in `probes/`, one file a probe; they find the backend ([`targets`]), and hand it to the statement
-//! boundary ([`statement`]) or the ledger ([`ledger`]). What differs between servers is asked of [`clusters`]. Foreign memory is read only by [`kernel`] and [`postgres`].
+//! Hooks live in `hooks/`, one file a hook or family of hooks; they find the backend ([`targets`]), and hand it to the
+//! statement boundary ([`statement`]), the ledger ([`ledger`]) or the topics that read along. What differs between servers is
+//! asked of [`clusters`]. Foreign memory is read only by [`kernel`] and [`postgres`].
 #![no_std]
 #![no_main]
 // For instructions that are not in the language: see `instructions`.
@@ -13,12 +14,12 @@ mod clusters;
 mod emit;
 mod files;
 mod globals;
+mod hooks;
 mod instructions;
 mod kernel;
 mod ledger;
 mod pause;
 mod postgres;
-mod probes;
 mod ready;
 mod reclaim;
 mod stacks;

@@ -1,4 +1,4 @@
-//! One file a probe: its hooks, and nothing else.
+//! One file a hook or family of hooks: where programs begin, and nothing else.
 mod block;
 mod entry;
 mod files;
