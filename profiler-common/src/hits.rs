@@ -28,7 +28,7 @@ hits! {
     Fork,
     /// A process ended.
     Exit,
-    /// A call that makes data durable was entered or left.
+    /// A call that only makes data durable was entered or left.
     Sync,
     /// A function of the server's message loop was entered.
     Entry,
@@ -40,8 +40,10 @@ hits! {
     Memory,
     /// A step of a block request.
     Block,
-    /// A call on a file was entered or left, or asked a block device for something.
+    /// A call on a file other than a write was entered or left, or one asked a block device for something.
     File,
     /// A step of the kernel's flusher, or a wait for a page that is being written.
     Writeback,
+    /// A write was entered or left, which may make the data durable too.
+    Write,
 }

@@ -1,9 +1,13 @@
-//! The sums of files: whose they are, what a file is for, and what a call adds.
+//! Reads, writes, extends and truncates of files: how many bytes, how long, and whether the page cache had them.
+//!
+//! A call is timed from its entry to its return. Numbers are added to the file's entry in `FILES`, and to those of the open
+//! statement: whose they are, what a file is for, and what a call adds is told here.
 
 use pgstrobe_common::{
     context,
     files::{
         CLASS_OTHER, CLASS_RELATION, CLASS_TEMP, CLASS_WAL, CLASSES, File as FileRecord, FileCall, FileIo, FileKey,
+        TRUNCATED_LEN, Truncated,
     },
     lost::Lost,
     state::{BACKEND_IO, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
@@ -11,7 +15,7 @@ use pgstrobe_common::{
 
 use crate::{
     clusters, emit,
-    globals::{FILES, lost},
+    globals::{FILES, lost, now},
     instructions,
     kernel::{File, Inode},
     postgres, targets,
@@ -26,6 +30,88 @@ pub const PREFETCH: u32 = 2;
 pub const WRITE: u32 = 3;
 pub const ALLOCATE: u32 = 4;
 pub const TRUNCATE: u32 = 5;
+
+/// include/uapi/linux/stat.h.
+const S_IFMT: u32 = 0o170000;
+const S_IFREG: u32 = 0o100000;
+
+/// Where a call begins in its file; matters to what may make the file longer.
+pub enum At {
+    Offset(u64),
+    /// At its end.
+    End,
+    /// Where the call before ended.
+    Position,
+}
+
+/// The end of the call before may have been left out.
+#[inline(always)]
+pub fn forget_call(b: &mut Backend) {
+    b.file_call.began_ns = 0;
+}
+
+/// A call begins; `len` is how much it allocates.
+#[inline(always)]
+pub fn begins(b: &mut Backend, file: File, call: u32, at: At, len: u64) {
+    let Some(inode) = file.inode() else { return };
+    let name = file.name_hash();
+    let new = &mut b.file_call;
+    // Mostly the same file as before.
+    if (inode.0 != new.inode || name != new.name) && inode.mode() & S_IFMT != S_IFREG {
+        return;
+    }
+    // SAFETY: a field of a map's value, of plain numbers.
+    unsafe { instructions::clear(new) };
+    new.file = file.0;
+    new.inode = inode.0;
+    new.name = name;
+    if call != READ && call != PREFETCH {
+        new.size = inode.size();
+        new.position = match at {
+            At::Offset(offset) => offset,
+            At::End => new.size,
+            At::Position => file.position(),
+        };
+        new.len = len;
+    }
+    new.began_ns = now();
+}
+
+/// The call under way returns.
+#[inline(always)]
+pub fn ends(b: &mut Backend, call: u32, ret: i64, now: u64) {
+    let began = core::mem::take(&mut b.file_call.began_ns);
+    (b.file_call.last_began_ns, b.file_call.last_ended_ns) = (began, now);
+    let who = backend_type(b);
+    if let Some(io) = entry(b.cluster, &b.file_call, who) {
+        count(b, io, Returned { call, began, ns: now - began, ret }, who);
+    }
+}
+
+/// A file is to be cut by its path, which is in user memory.
+#[inline(always)]
+pub fn begins_to_cut(b: &mut Backend, path: u64) {
+    let new = &mut b.file_call;
+    // SAFETY: a field of a map's value, of plain numbers.
+    unsafe { instructions::clear(new) };
+    new.name = path;
+    new.began_ns = now();
+}
+
+/// It was cut, or could not be.
+#[inline(always)]
+pub fn has_cut(b: &mut Backend, ret: i32) {
+    if core::mem::take(&mut b.file_call.began_ns) == 0 {
+        return;
+    }
+    emit::build(emit::header::<Truncated>(b, now()), Lost::OtherRecords, |record: &mut Truncated| {
+        record.backend_type = postgres::backend_type(b);
+        record.ret = ret;
+        // A path that cannot be read is empty.
+        let path: &mut [u8; TRUNCATED_LEN] = &mut record.path;
+        postgres::string(b.file_call.name, path);
+    });
+}
 
 /// `MyBackendType`, read only while it may change, which is up to the end of start-up.
 #[inline(always)]
@@ -46,16 +132,16 @@ fn is_client(b: &Backend, backend_type: u32) -> bool {
 }
 
 /// A call that has returned.
-pub struct Returned {
-    pub call: u32,
-    pub began: u64,
-    pub ns: u64,
-    pub ret: i64,
+struct Returned {
+    call: u32,
+    began: u64,
+    ns: u64,
+    ret: i64,
 }
 
 /// Adds a call of a type of backend.
 #[inline(always)]
-pub fn count(b: &mut Backend, io: &FileIo, returned: Returned, who: u32) {
+fn count(b: &mut Backend, io: &FileIo, returned: Returned, who: u32) {
     if returned.ret < 0 {
         add(&io.failed, 1);
         return;
@@ -155,7 +241,7 @@ fn add(sum: &u64, n: u64) {
 
 /// The entry of the file of a call, made when it is met for the first time; none for what lies in no directory.
 #[inline(always)]
-pub fn entry(cluster: u32, call: &FileCall, who: u32) -> Option<&'static FileIo> {
+fn entry(cluster: u32, call: &FileCall, who: u32) -> Option<&'static FileIo> {
     let cluster = cluster as u16;
     let key = FileKey { inode: call.inode, name: call.name, backend_type: who, pool: 0, cluster };
     if let Some(io) = known(&key) {

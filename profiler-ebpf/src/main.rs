@@ -10,6 +10,7 @@
 
 mod aio;
 mod block;
+mod checkpoint;
 mod clusters;
 mod emit;
 mod files;
@@ -24,6 +25,7 @@ mod ready;
 mod reclaim;
 mod stacks;
 mod statement;
+mod sync;
 mod targets;
 mod wake;
 

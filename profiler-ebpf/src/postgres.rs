@@ -1,6 +1,11 @@
 //! Typed readers of a backend's own memory. The backend is always the current task.
 
-use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{
+    bpf_probe_read_user,
+    generated::{self, bpf_probe_read_user_str},
+};
 use pgstrobe_common::{
     cluster::Cluster,
     fields::{ABSENT, PgSymbols},
@@ -27,11 +32,15 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     }
 }
 
-/// Reads user memory where a failure is no loss.
+/// Reads user memory into `to`, where a failure is no loss; whether it could be read. What is large is read this way: a value
+/// that is returned is copied, byte by byte.
 #[inline(always)]
-pub fn read_maybe<T: Copy>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+pub fn fill<T: Copy>(to: &mut MaybeUninit<T>, address: u64) -> bool {
+    // SAFETY: the helper checks the address, and writes no more than the size given.
+    unsafe {
+        generated::bpf_probe_read_user(to.as_mut_ptr().cast(), const { size_of::<T>() as u32 }, address as *const _)
+            == 0
+    }
 }
 
 /// Reads user memory at an address that may be unknown (0).
@@ -200,7 +209,8 @@ pub fn wait_event_now(b: &Backend) -> Option<u32> {
     if b.wait_event == 0 {
         return None;
     }
-    read_maybe(b.wait_event)
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(b.wait_event as *const u32) }.ok()
 }
 
 /// Copies a zero-terminated string; returns its length without the zero, 0 when it cannot be read.

@@ -5,6 +5,8 @@
 //! NULL again when ReadyForQuery, or the answer to a Flush, leaves. COPY FROM STDIN answers first and then waits for the
 //! client, but its text is still set, so that wait stays inside.
 
+use core::mem::MaybeUninit;
+
 use pgstrobe_common::{
     record::{
         STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED, STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL,
@@ -450,20 +452,20 @@ pub extern "C" fn executions(address: u64, len: u64) -> u32 {
     /// For the verifier, who sees where a head begins and not that it ends within the chunk.
     const BEYOND: usize = 8;
     // It may be longer than the message, up to a page that is not there: then each head is read by itself.
-    let chunk = postgres::read_maybe::<[u8; CHUNK + BEYOND]>(address);
+    let mut chunk = MaybeUninit::<[u8; CHUNK + BEYOND]>::uninit();
+    let known = postgres::fill(&mut chunk, address);
     let mut at = 0u64;
     let mut n = 0;
     for _ in 0..MESSAGES {
         if at + HEAD > len {
             break;
         }
-        let head = match &chunk {
-            Some(chunk) if at + HEAD <= CHUNK as u64 => {
-                let within = below::<{ CHUNK as i32 }>(at as u32);
-                // SAFETY: within the chunk, as the condition says.
-                Some(unsafe { chunk.as_ptr().add(within).cast::<[u8; HEAD as usize]>().read() })
-            }
-            _ => postgres::read(address + at),
+        let head = if known && at + HEAD <= CHUNK as u64 {
+            let within = below::<{ CHUNK as i32 }>(at as u32);
+            // SAFETY: within the chunk, as the condition says, which was filled.
+            Some(unsafe { chunk.as_ptr().cast::<u8>().add(within).cast::<[u8; HEAD as usize]>().read() })
+        } else {
+            postgres::read(address + at)
         };
         let Some(head) = head else { break };
         match head[0] {

@@ -8,6 +8,5 @@ mod sampler;
 mod schedule;
 mod socket;
 mod socket_fexit;
-mod socket_syscall;
-mod sync;
+mod syscalls;
 mod writeback;

@@ -1,15 +1,12 @@
 //! Life and death of backends.
 
-use aya_ebpf::{
-    macros::{btf_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, TracePointContext},
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pgstrobe_common::{
     files::IO_OF_PROCESS,
     hits::Hit,
     lost::Lost,
     record::{Exit, Fork, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title, WalWritten},
-    state::{BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING},
+    state::{BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, Backend},
 };
 
 use crate::{
@@ -71,16 +68,13 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
 
 /// The process is about to end, and its memory is still there, which it need not be at `sched_process_exit`. Who served
 /// no client has not said who it is yet, and all have an account of the WAL they wrote.
-#[tracepoint]
-pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
-    enter!(Hit::Exit);
-    let task = Current::get();
-    let Some(b) = targets::of(task) else { return 0 };
+#[inline(always)]
+pub fn ends(task: Current, b: &mut Backend) {
     if let Some(usage) = postgres::wal_usage(b) {
         emit::send(WalWritten { header: emit::header::<WalWritten>(b, now()), usage }, Lost::OtherRecords);
     }
     if b.flags & BACKEND_STARTING == 0 {
-        return 0;
+        return;
     }
     emit::build(emit::header::<Title>(b, now()), Lost::RingFull, |record: &mut Title| {
         record.backend_type = postgres::backend_type(b);
@@ -89,7 +83,6 @@ pub fn sys_enter_exit_group(_ctx: TracePointContext) -> u32 {
         let title: &mut [u8; TITLE_LEN] = &mut record.title;
         postgres::string(task.title().unwrap_or(0), title);
     });
-    0
 }
 
 /// `(struct task_struct *task, …)`.

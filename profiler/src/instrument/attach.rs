@@ -1,7 +1,7 @@
 //! The only code that turns a [`Hook`] into a loaded and attached program.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     path::PathBuf,
@@ -60,6 +60,8 @@ pub struct Links {
     usdts: Vec<OwnedFd>,
     /// By the number of the CPU.
     pub timers: BTreeMap<u32, PerfEventLink>,
+    /// Programs of the probes that are attached.
+    programs: HashSet<&'static str>,
 }
 
 /// Where hooks may go on this host and server.
@@ -97,7 +99,9 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
             continue;
         }
         let mut made = Links::default();
-        let result = way.hooks.iter().try_for_each(|hook| {
+        // A program that a probe before shares runs already.
+        let own = way.hooks.iter().filter(|hook| !links.programs.contains(hook.program)).collect::<Vec<_>>();
+        let result = own.iter().try_for_each(|hook| {
             let began = std::time::Instant::now();
             let result = attach_hook(ebpf, hook, sites, &mut made).with_context(|| hook.point.describe());
             let took = began.elapsed();
@@ -110,12 +114,13 @@ pub fn attach(ebpf: &mut Ebpf, probe: &'static Probe, sites: &Sites<'_>, links: 
             Ok(()) => {
                 links.usdts.append(&mut made.usdts);
                 links.timers.append(&mut made.timers);
+                links.programs.extend(own.iter().map(|hook| hook.program));
                 let reason = (!way.loses.is_empty()).then(|| format!("{} ({})", way.loses, reasons.join("; ")));
                 return Attached { probe, way: Some(way), reason };
             }
             Err(error) => {
                 reasons.push(format!("{error:#}"));
-                for hook in way.hooks {
+                for hook in own {
                     let _ = ebpf.program_mut(hook.program).map(unload);
                 }
             }

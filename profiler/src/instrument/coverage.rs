@@ -1,6 +1,6 @@
 //! How far what was measured can be trusted, and what it cost: losses, hits of every probe, run time, memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use pgstrobe_common::{hits::Hit, lost::Lost};
 
@@ -67,13 +67,18 @@ impl Instrument {
         cut.lost.insert("programs_skipped".into(), skipped);
         let hits =
             Hit::ALL.map(|kind| gained(&mut self.before.hits[kind as usize], counter(&self.ebpf, "HITS", kind as u32)));
-        cut.probes = self.attached.iter().map(|attached| self.probe(attached, &hits)).collect();
-        let unmeasured = cut.probes.iter().filter(|probe| !probe.measured);
+        let (mut told, mut own_hits, mut unmeasured_hits) = (Told::default(), 0, 0);
+        for attached in &self.attached {
+            let (probe, own) = self.probe(attached, &hits, &mut told);
+            own_hits += own;
+            unmeasured_hits += if probe.measured { 0 } else { own };
+            cut.probes.push(probe);
+        }
         let own_cpu_ns = cost::own_cpu_ns();
         cut.overhead = model::Overhead {
-            hits: cut.probes.iter().map(|probe| probe.hits).sum(),
+            hits: own_hits,
             run_ns: cut.probes.iter().map(|probe| probe.run_ns).sum(),
-            unmeasured_hits: unmeasured.map(|probe| probe.hits).sum(),
+            unmeasured_hits,
             run_ns_per_statement: 0.0,
             source: if self.exact { "kernel" } else { "calibrated" }.into(),
             own_cpu_ns: gained(&mut self.before.own_cpu_ns, own_cpu_ns),
@@ -90,31 +95,55 @@ impl Instrument {
         cut
     }
 
-    fn probe(&self, attached: &attach::Attached, hits: &Hits) -> model::ProbeCoverage {
+    /// A probe, and how many of its hits are in its cost: those of a program that a probe before shares are in that one's.
+    fn probe(&self, attached: &attach::Attached, hits: &Hits, told: &mut Told) -> (model::ProbeCoverage, u64) {
         let probe = attached.probe;
         let hooks = attached.way.map_or(&[][..], |way| way.hooks);
-        let mut timed = ProgramCost::default();
+        let (mut timed, mut met) = (ProgramCost::default(), 0);
         for hook in hooks {
             let cost = self.costs.of(hook.program);
             // The second program of a hook adds to what a hit costs.
-            timed.hits += if matches!(hook.point, Point::TpBtfAgain(_)) { 0 } else { cost.hits };
-            timed.run_ns += cost.run_ns;
+            let hits = if matches!(hook.point, Point::TpBtfAgain(_)) { 0 } else { cost.hits };
+            met += hits;
+            if !told.programs.contains(hook.program) {
+                timed.hits += hits;
+                timed.run_ns += cost.run_ns;
+            }
         }
-        let cost = if self.exact { timed } else { extrapolated(timed, total(probe.hit_kinds, hits)) };
-        model::ProbeCoverage {
+        told.programs.extend(hooks.iter().map(|hook| hook.program));
+        let own = told.first_of(if attached.way.is_some() { probe.hit_kinds } else { &[] });
+        let cost = if self.exact { timed } else { extrapolated(timed, total(&own, hits)) };
+        let coverage = model::ProbeCoverage {
             name: probe.name.into(),
             level: probe.level.name().into(),
             hooks: hooks.iter().filter(|hook| self.is_loaded(hook)).map(|hook| hook.point.describe()).collect(),
             attached: attached.way.is_some(),
-            hits: cost.hits,
+            hits: if self.exact { met } else { total(probe.hit_kinds, hits) },
             run_ns: cost.run_ns,
             measured: cost.hits == 0 || timed.hits != 0,
             reason: attached.reason.clone(),
-        }
+        };
+        (coverage, cost.hits)
     }
 
     fn is_loaded(&self, hook: &Hook) -> bool {
         self.ebpf.program(hook.program).is_some_and(|program| attach::descriptor(program).is_some())
+    }
+}
+
+/// What is in the cost of the probes told so far: a program that several of them share runs once.
+#[derive(Default)]
+struct Told {
+    programs: HashSet<&'static str>,
+    kinds: Vec<Hit>,
+}
+
+impl Told {
+    /// Those of the kinds that no probe has told of.
+    fn first_of(&mut self, kinds: &[Hit]) -> Vec<Hit> {
+        let own: Vec<Hit> = kinds.iter().copied().filter(|kind| !self.kinds.contains(kind)).collect();
+        self.kinds.extend(&own);
+        own
     }
 }
 
@@ -136,6 +165,14 @@ mod tests {
     fn a_counter_that_runs_backwards_gains_nothing() {
         let mut before = 5;
         assert_eq!((gained(&mut before, 12), gained(&mut before, 3), gained(&mut before, 10)), (7, 0, 7));
+    }
+
+    #[test]
+    fn runs_of_a_program_that_probes_share_are_in_the_cost_of_the_first() {
+        let mut told = Told::default();
+        assert_eq!(told.first_of(&[Hit::Sync, Hit::Write]), [Hit::Sync, Hit::Write]);
+        assert_eq!(told.first_of(&[Hit::File, Hit::Write]), [Hit::File]);
+        assert_eq!(told.first_of(&[Hit::Write]), []);
     }
 
     #[test]

@@ -10,11 +10,11 @@ macro_rules! calls {
         &[
             $(
                 Hook {
-                    program: concat!("file_enter_", $call),
+                    program: concat!("sys_enter_", $call),
                     point: Point::Tracepoint("syscalls", concat!("sys_enter_", $call)),
                 },
                 Hook {
-                    program: concat!("file_exit_", $call),
+                    program: concat!("sys_exit_", $call),
                     point: Point::Tracepoint("syscalls", concat!("sys_exit_", $call)),
                 },
             )+
@@ -51,6 +51,6 @@ pub static PROBE: Probe = Probe {
         Way { name: "calls", hooks: all_calls![], loses: "bytes read from the device, and reads before writes" },
     ],
     without: "no reads and writes by file, relation and statement",
-    hit_kinds: &[Hit::File],
+    hit_kinds: &[Hit::File, Hit::Write],
     exercise: None,
 };

@@ -40,6 +40,6 @@ pub static PROBE: Probe = Probe {
         loses: "",
     }],
     without: "no table of who syncs what",
-    hit_kinds: &[Hit::Sync],
+    hit_kinds: &[Hit::Sync, Hit::Write],
     exercise: None,
 };

@@ -53,7 +53,7 @@ pub struct Probe {
     pub ways: &'static [Way],
     /// What the report cannot show without the probe.
     pub without: &'static str,
-    /// What its programs count their runs under.
+    /// What its programs count their runs under. A program that several probes share has a kind of its own.
     pub hit_kinds: &'static [Hit],
     /// Does once what every one of the `hit_kinds` counts, to prove that the hooks are met.
     pub exercise: Option<fn() -> std::io::Result<()>>,
@@ -67,7 +67,8 @@ pub struct Way {
     pub loses: &'static str,
 }
 
-/// One attachment of one eBPF program.
+/// One attachment of one eBPF program. Several probes may have the same one: its program hands what it meets to each of them,
+/// is attached with the first, and is in the cost of that one.
 pub struct Hook {
     pub program: &'static str,
     pub point: Point,
@@ -139,6 +140,41 @@ mod tests {
             .map(|hook| hook.program.to_owned())
             .collect();
         assert_eq!(programs, hooks);
+    }
+
+    /// Programs that more than one probe reads along in. Such probes are of one level: the program does the work of all.
+    const SHARED: [&str; 8] = [
+        "sys_enter_pwrite64",
+        "sys_enter_pwritev",
+        "sys_enter_write",
+        "sys_enter_writev",
+        "sys_exit_pwrite64",
+        "sys_exit_pwritev",
+        "sys_exit_write",
+        "sys_exit_writev",
+    ];
+
+    #[test]
+    fn programs_of_several_probes_are_declared() {
+        let mut probes_of = std::collections::BTreeMap::<&str, Vec<(&Probe, String)>>::new();
+        for probe in PROBES {
+            for hook in probe.ways.iter().flat_map(|way| way.hooks) {
+                let of = probes_of.entry(hook.program).or_default();
+                if of.iter().all(|(known, _)| known.name != probe.name) {
+                    of.push((probe, hook.point.describe()));
+                }
+            }
+        }
+        probes_of.retain(|_, probes| probes.len() > 1);
+        assert!(probes_of.keys().eq(&SHARED), "{:?}", probes_of.keys());
+        for (program, probes) in probes_of {
+            let ((first, point), others) = probes.split_first().expect("more than one");
+            for (other, elsewhere) in others {
+                assert_eq!((first.level, point), (other.level, elsewhere), "{program}");
+                let shared = first.hit_kinds.iter().filter(|kind| other.hit_kinds.contains(kind)).count();
+                assert_eq!(shared, 1, "{program}: its runs are counted under a kind of both probes");
+            }
+        }
     }
 
     #[test]
