@@ -100,12 +100,12 @@ impl Histogram {
         if n == 0 {
             return;
         }
-        self.count += n;
+        self.count = self.count.saturating_add(n);
         self.sum = self.sum.saturating_add(ns.saturating_mul(n));
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
         if ns > TOP_NS {
-            self.saturated += n;
+            self.saturated = self.saturated.saturating_add(n);
         }
         self.add_at(index(ns.min(TOP_NS)), n);
     }
@@ -150,11 +150,11 @@ impl Histogram {
         for (bucket, n) in other.filled() {
             self.add_at(bucket, n);
         }
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.saturated += other.saturated;
+        self.saturated = self.saturated.saturating_add(other.saturated);
     }
 
     /// Takes away what `out` counted, all of which must have been counted here, and adds what `with` did. Minimum and
@@ -315,6 +315,10 @@ impl Histogram {
         let mut out = Self::from_hdr(&hist.hdr)?;
         if out.count != hist.count {
             return Err(HistError::Format(format!("it holds {} values where {} are stated", out.count, hist.count)));
+        }
+        if hist.min > hist.max || hist.saturated > hist.count {
+            let stated = format!("{} to {} ns, {} of {} beyond", hist.min, hist.max, hist.saturated, hist.count);
+            return Err(HistError::Format(format!("its bounds contradict each other: {stated}")));
         }
         if out.count > 0 {
             out.min = hist.min;

@@ -173,3 +173,16 @@ fn values_are_replaced_bucket_by_bucket() {
     assert_eq!(all.filled().collect::<Vec<_>>(), expected.filled().collect::<Vec<_>>());
     assert_eq!((all.count(), all.sum()), (expected.count(), expected.sum()));
 }
+
+/// A report may be read from a file: what contradicts itself is refused, not drawn.
+#[test]
+fn bounds_that_contradict_each_other_are_refused() {
+    let mut hist = Histogram::new();
+    (1..100).for_each(|ns| hist.record(ns));
+    let good = hist.summary();
+    assert!(Histogram::from_hist(&good).is_ok());
+    for bad in [Hist { min: good.max + 1, ..good.clone() }, Hist { saturated: good.count + 1, ..good.clone() }] {
+        let error = Histogram::from_hist(&bad).unwrap_err().to_string();
+        assert!(error.contains("contradict"), "{error}");
+    }
+}

@@ -5,12 +5,14 @@
 
 mod memory;
 mod storage;
+mod sum;
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 pub use memory::*;
 pub use storage::*;
+pub use sum::sum;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "pgstrobe.report/1";

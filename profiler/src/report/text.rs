@@ -157,4 +157,6 @@ fn words(item: &Item) -> String {
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

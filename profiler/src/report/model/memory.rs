@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sum;
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -89,12 +91,12 @@ pub struct MemoryCgroup {
 
 impl ReclaimBy {
     pub fn total_ns(&self) -> u64 {
-        self.host.total_ns + self.cgroup.total_ns
+        sum([self.host.total_ns, self.cgroup.total_ns])
     }
 }
 
 impl Memory {
     pub fn total_ns(&self) -> u64 {
-        self.host.total_ns + self.cgroup.total_ns
+        sum([self.host.total_ns, self.cgroup.total_ns])
     }
 }

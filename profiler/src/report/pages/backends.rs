@@ -2,7 +2,7 @@
 
 use crate::{
     page::{Cell, Section, Table},
-    report::model::{Backend, Report},
+    report::model::{Backend, Report, sum},
 };
 
 pub(super) fn roles(report: &Report) -> Option<Section> {
@@ -37,9 +37,8 @@ pub(super) fn roles(report: &Report) -> Option<Section> {
 /// Those with most statement time first; those without statements by what they did otherwise: by their syncs, then by the
 /// time on CPU.
 pub(super) fn by_time(report: &Report) -> Vec<&Backend> {
-    let cpu = |backend: &Backend| {
-        backend.outside.parts.iter().filter(|part| part.state == "cpu").map(|part| part.ns).sum::<u64>()
-    };
+    let cpu =
+        |backend: &Backend| sum(backend.outside.parts.iter().filter(|part| part.state == "cpu").map(|part| part.ns));
     let mut all: Vec<&Backend> = report.backends.iter().collect();
     all.sort_by_key(|backend| std::cmp::Reverse((backend.ledger.wall_ns, backend.fsync.total_ns, cpu(backend))));
     all

@@ -3,7 +3,7 @@
 use crate::{
     page::{Cell, Line, Section, Table},
     report::{
-        model::{Block, BlockDevice, BlockNoise, BlockRequests, Hist},
+        model::{Block, BlockDevice, BlockNoise, BlockRequests, Hist, sum},
         phrases::block::who,
     },
     words::{duration, percent},
@@ -28,7 +28,7 @@ fn kinds(device: &BlockDevice) -> impl Iterator<Item = (&'static str, &BlockRequ
         ("discard", &device.discard),
         ("other", &device.other),
     ];
-    all.into_iter().filter(|(_, requests)| requests.requests + requests.merged + requests.requeued > 0)
+    all.into_iter().filter(|(_, requests)| sum([requests.requests, requests.merged, requests.requeued]) > 0)
 }
 
 /// A percentile, nothing where there was nothing.
@@ -126,7 +126,7 @@ fn noise(block: &Block, top: usize) -> Option<Section> {
     }
     let mut section = Section::new("WHOSE REQUESTS KEPT THE CLUSTER'S WAITING");
     for device in block.devices.iter().filter(|device| device.waited_others_ns > 0).take(top) {
-        let all = device.waited_own_ns + device.waited_others_ns;
+        let all = sum([device.waited_own_ns, device.waited_others_ns]);
         let text = format!(
             "requests of the cluster waited {}, {} of it ({}) for others",
             duration(all),

@@ -3,7 +3,7 @@
 use crate::{
     page::{Cell, Section, Table},
     report::{
-        model::{ClassIo, FileBy, FileIo, Query, RelationIo, Report},
+        model::{ClassIo, FileBy, FileIo, Query, RelationIo, Report, sum},
         phrases::files::relation_name,
     },
     words::short,
@@ -70,7 +70,7 @@ fn by_kind(by: &[FileBy]) -> Option<Section> {
     if groups.is_empty() {
         return None;
     }
-    groups.sort_by_key(|(.., io)| std::cmp::Reverse((io.read_ns + io.write_ns, io.reads + io.writes)));
+    groups.sort_by_key(|(.., io)| std::cmp::Reverse((sum([io.read_ns, io.write_ns]), sum([io.reads, io.writes]))));
     let mut table = columns(Table::default().name("KIND", 0).name("BY", 0));
     for (role, kind, io) in groups.iter().take(ROWS) {
         table.row(row([Cell::name(*kind), Cell::name(*role)], io));
@@ -98,8 +98,9 @@ fn by_relation(relations: &[RelationIo], top: usize) -> Option<Section> {
 
 fn by_statement(queries: &[Query], top: usize) -> Option<Section> {
     let whole = |query: &Query| {
-        let sum = |io: &ClassIo| io.read_bytes + io.write_bytes;
-        sum(&query.io.relation) + sum(&query.io.temp) + sum(&query.io.wal) + sum(&query.io.other)
+        let io = &query.io;
+        let classes: [&ClassIo; 4] = [&io.relation, &io.temp, &io.wal, &io.other];
+        sum(classes.into_iter().flat_map(|io| [io.read_bytes, io.write_bytes]))
     };
     let mut queries: Vec<&Query> = queries.iter().filter(|query| whole(query) > 0).collect();
     if queries.is_empty() {

@@ -3,7 +3,7 @@
 use crate::{
     page::{Cell, Line, Section, Table},
     report::{
-        model::{Memory, Report},
+        model::{Memory, Report, sum},
         phrases::memory::limits,
     },
     words::{bytes, count, duration, short},
@@ -11,14 +11,14 @@ use crate::{
 
 pub(super) fn section(report: &Report, top: usize) -> Option<Section> {
     let memory = &report.memory;
-    let n = memory.host.count + memory.cgroup.count;
-    let met = memory.limits.as_ref().filter(|limits| limits.limit_hits + limits.high_hits + limits.oom_kills > 0);
+    let n = sum([memory.host.count, memory.cgroup.count]);
+    let met = memory.limits.as_ref().filter(|limits| sum([limits.limit_hits, limits.high_hits, limits.oom_kills]) > 0);
     if n == 0 && met.is_none() {
         return None;
     }
     let mut section = Section::new(format!(
         "MEMORY: backends freed {} of it themselves before they got some, {} times, {} in all",
-        bytes(memory.host.freed_bytes + memory.cgroup.freed_bytes),
+        bytes(sum([memory.host.freed_bytes, memory.cgroup.freed_bytes])),
         count(n),
         duration(memory.total_ns())
     ));

@@ -21,7 +21,7 @@ mod syncs;
 mod wal;
 mod writeback;
 
-use super::model::{Hist, Report};
+use super::model::{Hist, Report, sum};
 use crate::page::{Cell, Item, Page};
 pub use servers::servers;
 
@@ -93,8 +93,8 @@ fn at_a_time(report: &Report, ns: u64) -> f64 {
 
 /// Sessions with a statement at a time, on average: those of statements that are still open included.
 fn active(report: &Report) -> f64 {
-    let open: u64 = report.unfinished.iter().map(|open| open.elapsed_ns).sum();
-    at_a_time(report, report.statements.ledger.wall_ns + open)
+    let open = report.unfinished.iter().map(|open| open.elapsed_ns);
+    at_a_time(report, sum(open.chain([report.statements.ledger.wall_ns])))
 }
 
 /// `app in shop`, or the one that is known.

@@ -4,7 +4,7 @@ use super::whose;
 use crate::{
     page::{Block, Cell, Entry, Item, Line, Section, Table, Tone},
     report::{
-        model::{Report, Slow, Tail},
+        model::{Report, Slow, Tail, sum},
         phrases::{
             locks::describe,
             parts::{self, lines, listed_with_time},
@@ -42,7 +42,7 @@ fn pairs(tail: &Tail) -> Vec<Pair> {
 
 pub(super) fn tail(report: &Report) -> Option<Section> {
     let tail = report.tail.as_ref().filter(|tail| tail.count > 0)?;
-    let share = tail.count as f64 / (tail.count + tail.rest_count).max(1) as f64;
+    let share = tail.count as f64 / sum([tail.count, tail.rest_count]).max(1) as f64;
     let pairs = pairs(tail);
     let slow = tail.ledger.wall_ns as f64 / tail.count as f64;
     let rest = tail.rest.wall_ns as f64 / tail.rest_count.max(1) as f64;

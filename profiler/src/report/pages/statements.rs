@@ -4,7 +4,7 @@ use super::{percentiles, picture, plural, summary::stuck_rows, whose};
 use crate::{
     page::{Block, Cell, Entry, Item, Line, Section, Table, Tone},
     report::{
-        model::{Query, Report, Unfinished},
+        model::{Query, Report, Unfinished, sum},
         phrases::parts::listed,
     },
     words::{bytes, count, duration, percent, rate, tie},
@@ -100,7 +100,7 @@ fn workers(query: &Query) -> Option<Line> {
 
 /// What samples on a CPU showed as the wait event, where any showed one: work the server does under its name.
 fn samples(query: &Query) -> Option<Line> {
-    let all: u64 = query.cpu_samples.values().sum();
+    let all = sum(query.cpu_samples.values().copied());
     let mut named: Vec<(&String, &u64)> = query.cpu_samples.iter().filter(|(event, _)| !event.is_empty()).collect();
     named.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     let texts: Vec<String> = named

@@ -4,7 +4,7 @@ use super::{active, at_a_time, percentiles, plural, seconds, statements};
 use crate::{
     page::{Block, Cell, Entry, Line, Section, Table, Tally, Tone},
     report::{
-        model::Report,
+        model::{Report, sum},
         phrases::parts::{self, lines, together},
     },
     words::{bytes, count, duration, duration_f, percent, rate, tenths, tie},
@@ -158,7 +158,7 @@ fn where_the_time_went(report: &Report) -> Option<Section> {
     // The small ones in one row, unless that row would stand for one.
     let cut = if all.len() > LEDGER_ROWS { LEDGER_ROWS - 1 } else { all.len() };
     let (shown, rest) = all.split_at(cut);
-    let rest_ns: u64 = rest.iter().map(|line| line.ns).sum();
+    let rest_ns = sum(rest.iter().map(|line| line.ns));
     let mut sizes: Vec<u64> = shown.iter().map(|line| line.ns).collect();
     if !rest.is_empty() {
         sizes.push(rest_ns);
@@ -180,7 +180,7 @@ fn where_the_time_went(report: &Report) -> Option<Section> {
             shares[cut].clone(),
             Cell::Duration(rest_ns),
             active(rest_ns),
-            each(rest.iter().map(ended_ns).sum()),
+            each(sum(rest.iter().map(ended_ns))),
             Cell::Missing,
             Cell::text(format!("{} smaller parts", rest.len())),
             Cell::Blank,
@@ -188,8 +188,8 @@ fn where_the_time_went(report: &Report) -> Option<Section> {
     }
     let mut section = Section::first();
     section.table(table);
-    let open: u64 = report.unfinished.iter().map(|open| open.ledger.wall_ns).sum();
-    if open * 100 >= sizes.iter().sum() && statements > 0 {
+    let open = sum(report.unfinished.iter().map(|open| open.ledger.wall_ns));
+    if open >= sum(sizes) / 100 && statements > 0 {
         let n = report.unfinished.len() as u64;
         let text = format!(
             "{} of it in {} statement{} still running, not in PER STMT and P99",
@@ -248,7 +248,7 @@ pub(super) fn trust(report: &Report) -> Section {
 fn lost(report: &Report) -> Tally {
     let mut parts: Vec<(String, u64)> = report.coverage.lost.iter().map(|(reason, n)| (reason.clone(), *n)).collect();
     parts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    let total = parts.iter().map(|(_, n)| n).sum();
+    let total = sum(parts.iter().map(|(_, n)| *n));
     Tally { label: "lost:", total, parts, none: "nothing is counted" }
 }
 

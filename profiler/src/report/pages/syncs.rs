@@ -3,7 +3,7 @@
 use crate::{
     hist::Histogram,
     page::{Cell, Line, Section, Table, Tone},
-    report::model::{FsyncBy, Hist, Report},
+    report::model::{FsyncBy, Hist, Report, sum},
     words::count,
 };
 
@@ -41,9 +41,9 @@ impl SyncGroup {
                     groups.len() - 1
                 });
             let (group, merged) = &mut groups[at];
-            group.count += one.count;
-            group.errors += one.errors;
-            group.total_ns += total_ns(&one.latency);
+            group.count = sum([group.count, one.count]);
+            group.errors = sum([group.errors, one.errors]);
+            group.total_ns = sum([group.total_ns, total_ns(&one.latency)]);
             group.latency.max = group.latency.max.max(one.latency.max);
             if let Ok(hist) = Histogram::from_hist(&one.latency) {
                 merged.merge(&hist);
@@ -96,7 +96,7 @@ pub(super) fn by_role(report: &Report) -> Option<Section> {
     section.table(table);
     let left = groups.len().saturating_sub(ROWS);
     if left > 0 {
-        let rest: u64 = groups.iter().skip(ROWS).map(|group| group.count).sum();
+        let rest = sum(groups.iter().skip(ROWS).map(|group| group.count));
         let text = format!("… and {} syncs of {} more roles and kinds", count(rest), count(left as u64));
         section.line(Line::text(text).indent(1).tone(Tone::Faint));
     }

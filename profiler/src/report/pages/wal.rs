@@ -2,7 +2,7 @@
 
 use crate::{
     page::{Cell, Line, Section, Table},
-    report::model::{Checkpoint, Hist, Overlay, Report, Wal},
+    report::model::{Checkpoint, Hist, Overlay, Report, Wal, sum},
     words::{bytes, count, duration, percent, rate, tie},
 };
 
@@ -48,7 +48,7 @@ fn written(report: &Report, wal: &Wal) -> Option<Section> {
 
 /// What made WAL durable, and how many transactions shared a sync.
 fn syncs(wal: &Wal) -> String {
-    let syncs: u64 = wal.syncs.values().sum();
+    let syncs = sum(wal.syncs.values().copied());
     let calls: Vec<String> = wal.syncs.iter().map(|(call, n)| format!("{} {call}", count(*n))).collect();
     let mut text = match syncs {
         0 => "no sync of WAL".into(),
@@ -104,7 +104,7 @@ fn checkpoint(one: &Checkpoint) -> Vec<Cell> {
         phase(one.sync_ns),
         phase(one.finish_ns),
         if one.running { Cell::SoFar(one.total_ns) } else { Cell::Duration(one.total_ns) },
-        Cell::Count(one.buffers + one.slru_buffers.unwrap_or(0)),
+        Cell::Count(sum([one.buffers, one.slru_buffers.unwrap_or(0)])),
         Cell::Count(one.files),
         phase(one.longest_sync_ns),
         one.distance_bytes.map_or(Cell::Missing, Cell::Bytes),

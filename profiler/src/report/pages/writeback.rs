@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     page::{Cell, Line, Section, Table, Tone},
     report::{
-        model::{Pauses, Writeback, WritebackSlice},
+        model::{Pauses, Writeback, WritebackSlice, sum},
         phrases::writeback::{limits, settings},
     },
     words::{bytes, count, duration, short},
@@ -76,13 +76,13 @@ fn timeline(slices: &[WritebackSlice]) -> Section {
         let one = merged(several);
         let flushed = |reason: &str| one.flushed_bytes.get(reason).copied().unwrap_or(0);
         let (background, periodic) = (flushed("background"), flushed("periodic"));
-        let all: u64 = one.flushed_bytes.values().sum();
+        let all = sum(one.flushed_bytes.values().copied());
         table.row(vec![
             Cell::Duration(one.began_ns),
             Cell::Bytes(one.written_bytes),
             Cell::or_blank(background, Cell::Bytes),
             Cell::or_blank(periodic, Cell::Bytes),
-            Cell::or_blank(all - background - periodic, Cell::Bytes),
+            Cell::or_blank(all.saturating_sub(sum([background, periodic])), Cell::Bytes),
             Cell::Bytes(one.dirty_bytes),
             Cell::Bytes(one.writeback_bytes),
             Cell::or_blank(one.pauses, Cell::Count),
@@ -98,14 +98,15 @@ fn merged(several: &[WritebackSlice]) -> WritebackSlice {
     let mut one = WritebackSlice { began_ns: several.first().map_or(0, |first| first.began_ns), ..Default::default() };
     let mut flushed = BTreeMap::<String, u64>::new();
     for slice in several {
-        one.duration_ns += slice.duration_ns;
-        one.written_bytes += slice.written_bytes;
+        one.duration_ns = sum([one.duration_ns, slice.duration_ns]);
+        one.written_bytes = sum([one.written_bytes, slice.written_bytes]);
         one.dirty_bytes = one.dirty_bytes.max(slice.dirty_bytes);
         one.writeback_bytes = one.writeback_bytes.max(slice.writeback_bytes);
-        one.pauses += slice.pauses;
-        one.paused_ns += slice.paused_ns;
+        one.pauses = sum([one.pauses, slice.pauses]);
+        one.paused_ns = sum([one.paused_ns, slice.paused_ns]);
         for (reason, n) in &slice.flushed_bytes {
-            *flushed.entry(reason.clone()).or_default() += n;
+            let of = flushed.entry(reason.clone()).or_default();
+            *of = sum([*of, *n]);
         }
     }
     one.flushed_bytes = flushed;

@@ -1,6 +1,6 @@
 //! What the io workers of PostgreSQL 18 spend their time on.
 
-use crate::report::model::{Ledger, Report};
+use crate::report::model::{Ledger, Report, sum};
 
 /// Shares of a time.
 #[derive(Debug, PartialEq)]
@@ -15,17 +15,17 @@ pub(crate) struct WorkerTime {
 pub(crate) fn worker_time(report: &Report) -> Option<WorkerTime> {
     let role = report.roles.iter().find(|role| role.role == "io worker")?;
     let ledgers: [&Ledger; 2] = [&role.ledger, &role.outside];
-    let wall: u64 = ledgers.iter().map(|ledger| ledger.wall_ns).sum();
+    let wall = sum(ledgers.iter().map(|ledger| ledger.wall_ns));
     let (mut cpu, mut runnable, mut reading, mut idle) = (0, 0, 0, 0);
     for part in ledgers.iter().flat_map(|ledger| &ledger.parts) {
-        let sum = match part.state.as_ref() {
+        let account = match part.state.as_ref() {
             "cpu" => &mut cpu,
             "runnable" => &mut runnable,
             "blocked" if part.wait_event.as_deref() == Some("IoWorkerMain") => &mut idle,
             "blocked" if part.cause.as_deref() == Some("block_read") => &mut reading,
             _ => continue,
         };
-        *sum += part.ns;
+        *account = sum([*account, part.ns]);
     }
     let share = |ns: u64| ns as f64 / wall.max(1) as f64;
     let time =

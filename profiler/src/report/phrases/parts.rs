@@ -1,7 +1,7 @@
 //! The parts of a ledger as lines: wait event and kernel cause side by side.
 
 use crate::{
-    report::model::{Ledger, LedgerPart},
+    report::model::{Ledger, LedgerPart, sum},
     words::{duration, percent, tie},
 };
 
@@ -88,11 +88,11 @@ pub(crate) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec
     let mut out: Vec<Line> = Vec::new();
     let mut missing = 0;
     for ledger in ledgers {
-        let sum: u64 = ledger.parts.iter().map(|part| part.ns).sum();
-        missing += ledger.wall_ns.saturating_sub(sum);
+        let parts = sum(ledger.parts.iter().map(|part| part.ns));
+        missing = sum([missing, ledger.wall_ns.saturating_sub(parts)]);
         for part in ledger.parts.iter().filter(|part| part.ns > 0) {
             if part.state == "unattributed" {
-                missing += part.ns;
+                missing = sum([missing, part.ns]);
                 continue;
             }
             let line = Line::of(part);
@@ -100,7 +100,7 @@ pub(crate) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec
                 out.push(line);
                 out.len() - 1
             });
-            out[at].ns += part.ns;
+            out[at].ns = sum([out[at].ns, part.ns]);
             out[at].p99_ns = out[at].p99_ns.max(part.p99_ns);
         }
     }
@@ -136,12 +136,12 @@ fn named(lines: &[Line], most: usize, name: impl Fn(&Line, u64) -> String) -> St
     let mut merged: Vec<Line> = Vec::new();
     for line in lines {
         match merged.iter_mut().find(|one| one.label() == line.label()) {
-            Some(one) => one.ns += line.ns,
+            Some(one) => one.ns = sum([one.ns, line.ns]),
             None => merged.push(line.clone()),
         }
     }
     merged.sort_by_key(|line| std::cmp::Reverse(line.ns));
-    let whole = merged.iter().map(|line| line.ns).sum::<u64>().max(1);
+    let whole = sum(merged.iter().map(|line| line.ns)).max(1);
     let texts: Vec<String> = merged.iter().take(most).map(|line| tie(&name(line, whole))).collect();
     texts.join(", ")
 }

@@ -65,7 +65,7 @@ macro_rules! sums {
 
         impl $name {
             pub fn add(&mut self, other: &Self) {
-                $(self.$field += other.$field;)+
+                $(self.$field = self.$field.saturating_add(other.$field);)+
             }
         }
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::model::Hist;
+use crate::report::model::{Hist, sum};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -144,6 +144,6 @@ pub struct WritebackSettings {
 impl Writeback {
     /// Bytes the flusher wrote, for a reason or, with none, in all.
     pub fn flushed_bytes(&self, reason: Option<&str>) -> u64 {
-        self.by.iter().filter(|by| reason.is_none_or(|reason| by.reason == reason)).map(|by| by.bytes).sum()
+        sum(self.by.iter().filter(|by| reason.is_none_or(|reason| by.reason == reason)).map(|by| by.bytes))
     }
 }
