@@ -9,6 +9,8 @@ use crate::{
     words::{TIE, clean, count, fit, tie, width, wrap},
 };
 
+pub(super) use table::row;
+
 /// How to write the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextOptions {

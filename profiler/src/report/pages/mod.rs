@@ -18,6 +18,7 @@ mod slow;
 mod statements;
 mod summary;
 mod syncs;
+pub mod trace;
 mod wal;
 mod writeback;
 

@@ -1,7 +1,7 @@
 //! Tables that keep to the width: columns of less importance go first, then the widest text shrinks.
 
 use crate::{
-    page::{Align, Cut, Table},
+    page::{Align, Column, Cut, Table},
     words::{clean, fit, fit_end, width},
 };
 
@@ -24,22 +24,32 @@ pub(super) fn lines(table: &Table, columns: usize) -> Vec<String> {
         .collect();
     let shown = shown(table, &natural, columns);
     let widths = widths(table, natural, &shown, columns);
-    let line = |cell: &dyn Fn(usize) -> String| {
-        let cells = shown.iter().map(|&c| {
-            let column = &table.columns[c];
-            let text = match column.cut {
-                Cut::Start => fit_end(&cell(c), widths[c]),
-                Cut::End | Cut::Never => fit(&cell(c), widths[c]),
-            };
-            let pad = " ".repeat(widths[c].saturating_sub(width(&text)));
-            if column.align == Align::Left { text + &pad } else { pad + &text }
-        });
+    let line = |words: &[String]| {
+        let cells = shown.iter().map(|&c| padded(&table.columns[c], &words[c], widths[c]));
         let line = " ".repeat(INDENT) + &cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
         line.trim_end().to_string()
     };
-    let mut out = vec![line(&|c| table.columns[c].heading.into())];
-    out.extend(rows.iter().map(|row| line(&|c| row[c].clone())));
-    out
+    let headings: Vec<String> = table.columns.iter().map(|column| column.heading.into()).collect();
+    std::iter::once(line(&headings)).chain(rows.iter().map(|words| line(words))).collect()
+}
+
+/// One line of a table that is written as it comes, in columns of these widths: what may not be cut pushes aside what
+/// follows.
+pub fn row(table: &Table, words: &[String], widths: &[usize]) -> String {
+    let columns = table.columns.iter().zip(words).zip(widths);
+    let cells: Vec<String> = columns.map(|((column, words), &width)| padded(column, words, width)).collect();
+    cells.join(&" ".repeat(GAP)).trim_end().to_string()
+}
+
+/// The words at their side of a column, cut as it may be.
+fn padded(column: &Column, words: &str, columns: usize) -> String {
+    let text = match column.cut {
+        Cut::Start => fit_end(words, columns),
+        Cut::End => fit(words, columns),
+        Cut::Never => words.into(),
+    };
+    let pad = " ".repeat(columns.saturating_sub(width(&text)));
+    if column.align == Align::Left { text + &pad } else { pad + &text }
 }
 
 /// What stands in the cells.

@@ -1,22 +1,19 @@
 //! A trace for a terminal: a line each.
 
-use std::fmt::Write as _;
-
 use super::{Begin, End, Line, Request};
 use crate::{
     report::{
-        model::Report,
-        pages,
-        phrases::block::who,
-        text::{self, TextOptions},
+        pages::trace as pages,
+        text::{TextOptions, draw, row},
     },
-    words::{bytes, clean, count, duration, fit, width},
+    words::clean,
 };
 
-/// Columns of devices and operations, which have names of any length.
-const DEVICE: usize = 9;
-const OPERATION: usize = 11;
+/// Columns of the table as it comes: times and names of any length push aside what follows or are cut, the last one
+/// takes what it needs.
+const WIDTHS: [usize; 8] = [12, 9, 11, 12, 8, 7, 9, 0];
 
+/// Writes a line of the trace as text, with its break.
 pub fn line(line: &Line, options: &TextOptions) -> String {
     match line {
         Line::Begin(begin) => head(begin),
@@ -26,74 +23,28 @@ pub fn line(line: &Line, options: &TextOptions) -> String {
 }
 
 fn head(begin: &Begin) -> String {
-    let port = begin.port.map_or("no port known".into(), |port| format!("port {port}"));
-    let of = if begin.all { "of all" } else { "of the cluster" };
-    let device = begin.device.as_ref().map_or("all devices".into(), |device| format!("device {device}"));
-    let least = if begin.min_ns == 0 { String::new() } else { format!(", {} and longer", duration(begin.min_ns)) };
-    let text = format!(
-        "PostgreSQL {}, {port}, {}; requests {of}, {device}{least}; seconds since {}",
-        begin.server_version, begin.data_directory, begin.started_at
-    );
-    let titles = columns("SECONDS", "DEVICE", "OPERATION", ["SECTOR", "BYTES", "QUEUED", "IN DEVICE"], "WHO");
-    format!("{}\n{titles}\n", clean(&text))
-}
-
-fn columns(time: &str, device: &str, operation: &str, numbers: [&str; 4], who: &str) -> String {
-    let [sector, bytes, queued, in_device] = numbers;
-    let left = |text: &str, columns: usize| {
-        let text = fit(text, columns);
-        let gap = " ".repeat(columns - width(&text));
-        text + &gap
-    };
-    let line = format!(
-        "{time:>12}  {}  {}  {sector:>12}  {bytes:>8}  {queued:>7}  {in_device:>9}  {who}",
-        left(device, DEVICE),
-        left(operation, OPERATION)
-    );
-    line.trim_end().to_owned()
+    let columns = pages::columns();
+    let headings: Vec<String> = columns.columns.iter().map(|column| column.heading.into()).collect();
+    let title: String = pages::begin(begin).items.iter().map(|item| item.value.to_string()).collect();
+    format!("{}\n{}\n", clean(&title), row(&columns, &headings, &WIDTHS))
 }
 
 fn one(request: &Request) -> String {
-    let time = |ns: Option<u64>| ns.map_or("-".into(), duration);
-    let has = |flag: &str| request.flags.iter().any(|known| known == flag);
-    let mut operation = request.operation.clone();
-    for (flag, shown) in [("readahead", " ahead"), ("fua", " fua")] {
-        if has(flag) {
-            operation.push_str(shown);
-        }
-    }
-    let mut who = who(&request.owner);
-    if !request.owner.cluster && !["", "/"].contains(&request.owner.cgroup.as_str()) {
-        let _ = write!(who, " in {}", request.owner.cgroup);
-    }
-    if let Some(error) = &request.error {
-        let _ = write!(who, "; FAILED: {error}");
-    }
-    let numbers = [
-        &request.sector.map_or("-".into(), |sector| sector.to_string()),
-        &if request.bytes == 0 { "-".into() } else { bytes(request.bytes) },
-        &time(request.queue_ns),
-        &time(request.device_ns),
-    ];
-    let seconds = format!("{}.{:06}", request.completed_ns / 1_000_000_000, request.completed_ns / 1000 % 1_000_000);
-    let numbers = numbers.map(String::as_str);
-    columns(&seconds, &clean(&request.device), &operation, numbers, &clean(&who)) + "\n"
+    let words: Vec<String> = pages::row(request).iter().map(|cell| clean(&cell.to_string())).collect();
+    row(&pages::columns(), &words, &WIDTHS) + "\n"
 }
 
 fn foot(end: &End, options: &TextOptions) -> String {
-    let report = Report { duration_ns: end.duration_ns, coverage: end.coverage.clone(), ..Report::default() };
-    format!(
-        "{} requests in {}\n{}",
-        count(end.requests),
-        duration(end.duration_ns),
-        text::draw(&pages::trust(&report), options)
-    )
+    draw(&pages::end(end), options)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{BlockOwner, Coverage};
+    use crate::{
+        report::model::{BlockOwner, Coverage},
+        words::width,
+    };
 
     fn request() -> Request {
         Request {
