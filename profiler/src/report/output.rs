@@ -8,6 +8,8 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use terminal_size::terminal_size_of;
+
 use super::model::Report;
 use super::text::TextOptions;
 
@@ -212,18 +214,13 @@ fn write_to(report: &Report, options: &TextOptions, format: &Format, out: &mut d
 /// Options that fit the standard output: its width and, unless `NO_COLOR` is set or it is no terminal, colours.
 pub fn terminal_options(top: usize) -> TextOptions {
     let terminal = io::stdout().is_terminal();
-    let width = if terminal { terminal_width() } else { None };
+    let width = if terminal { terminal_size_of(io::stdout()).map(|(width, _)| width.0.into()) } else { None };
+    // 0 where nobody has told the terminal.
+    let width = width.filter(|width| *width > 0);
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let width =
         width.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok()).unwrap_or(if terminal { 80 } else { 120 });
     TextOptions { top, width, colour }
-}
-
-fn terminal_width() -> Option<usize> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ fills the winsize it is given and touches nothing else.
-    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
-    (done == 0 && size.ws_col > 0).then_some(size.ws_col as usize)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod picture;
 mod table;
 
+use anstyle::{AnsiColor, Style};
+
 use super::{model::Report, pages};
 use crate::{
     page::{Block, Item, Line, More, Page, Section, Tally, Tone},
@@ -96,21 +98,8 @@ impl Sheet {
         let line = fit(&clean(text), self.width);
         let line = line.replace(TIE, " ");
         let line = line.trim_end();
-        let code = match tone {
-            _ if !self.colour => None,
-            Tone::Plain => None,
-            Tone::Strong => Some("1"),
-            Tone::Faint => Some("2"),
-            Tone::Critical => Some("1;31"),
-            Tone::Warning => Some("33"),
-        };
-        match code {
-            Some(code) => self.out.push_str(&format!("\x1b[{code}m{line}\x1b[0m\n")),
-            None => {
-                self.out.push_str(line);
-                self.out.push('\n');
-            }
-        }
+        let style = if self.colour { style(tone) } else { Style::new() };
+        self.out.push_str(&format!("{style}{line}{style:#}\n"));
     }
 
     fn line(&mut self, line: &Line) {
@@ -145,6 +134,17 @@ impl Sheet {
         }
         let tone = if tally.total > 0 { Tone::Critical } else { Tone::Plain };
         self.styled(tone, &format!("{} {} ({text})", tally.label, count(tally.total)));
+    }
+}
+
+/// How a tone looks.
+fn style(tone: Tone) -> Style {
+    match tone {
+        Tone::Plain => Style::new(),
+        Tone::Strong => Style::new().bold(),
+        Tone::Faint => Style::new().dimmed(),
+        Tone::Critical => AnsiColor::Red.on_default().bold(),
+        Tone::Warning => AnsiColor::Yellow.on_default(),
     }
 }
 
