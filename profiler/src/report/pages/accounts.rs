@@ -70,7 +70,7 @@ pub(super) fn idle_in_transaction(report: &Report, top: usize) -> Option<Section
     for role in report.roles.iter().filter(|role| role.idle_in_transaction.count > 0) {
         let idle = &role.idle_in_transaction;
         let text = format!(
-            "{}: {} in {} pause{}, {} on average at a time, the longest {}",
+            "{}: {} in {} pause{}, {} sessions on average, the longest {}",
             role.role,
             duration(idle.total_ns),
             count(idle.count),
@@ -114,7 +114,7 @@ fn started(report: &Report, role: &Role) -> Section {
     let mut section = Section::new(format!("CONNECTIONS STARTED: {}", role.role));
     let hist = &role.startup;
     let text = format!(
-        "{} started, {} a second, fork to ready: mean {}",
+        "{} started, {} per second; from fork to ready: mean {}",
         count(hist.count),
         rate(hist.count as f64 / seconds(report)),
         Cell::mean(hist.mean)

@@ -29,15 +29,15 @@ pub(super) fn section(report: &Report, top: usize) -> Option<Section> {
 
 fn under_way(aio: &Aio, depth: &AioDepth) -> Line {
     let text = format!(
-        "{} on average, {} at most; {} of one process, {}; {} at the same time ({})",
+        "{} on average, {} at most; {} in one process {}; {} at the same time ({})",
         rate(depth.mean),
         count(depth.max),
         tie(&format!("at most {}", count(depth.process_max))),
-        tie(&format!("which may have {}", aio.max_concurrency)),
+        tie(&format!("(limit {})", aio.max_concurrency)),
         tie(&format!("at most {} processes", count(depth.processes_max))),
-        tie(&format!("{} looks, {} of them saw any", count(depth.looks), count(depth.busy_looks))),
+        tie(&format!("{} samples, {} with I/O in flight", count(depth.looks), count(depth.busy_looks))),
     );
-    Line::text(text).indent(1).label("under way:").wrap(2, 3)
+    Line::text(text).indent(1).label("in flight:").wrap(2, 3)
 }
 
 fn at_work(report: &Report, aio: &Aio, workers: &AioWorkers) -> Line {
@@ -47,16 +47,16 @@ fn at_work(report: &Report, aio: &Aio, workers: &AioWorkers) -> Line {
             ("waiting for the device", time.reading),
             ("on CPU", time.on_cpu),
             ("waiting for a CPU", time.runnable),
-            ("without work", time.idle),
+            ("idle", time.idle),
         ];
         let parts: Vec<String> =
             parts.iter().map(|(what, share)| tie(&format!("{} {what}", percent(*share)))).collect();
-        text += &format!(", of their time {}", parts.join(", "));
+        text += &format!(": {}", parts.join(", "));
     }
     let looks = aio.depth.as_ref().map_or(0, |depth| depth.looks);
     if looks > 0 {
         let share = workers.all_busy_looks as f64 / looks as f64;
-        text += &format!("; {}", tie(&format!("all at work in {} of the looks", percent(share))));
+        text += &format!("; {}", tie(&format!("all busy in {} of the samples", percent(share))));
     }
     Line::text(text).indent(1).wrap(2, 3)
 }
@@ -74,7 +74,7 @@ fn waits(aio: &Aio, top: usize, section: &mut Section) {
         .number("COMPLETED", 5)
         .number("DEVICE", 4)
         .name("FOR", 1)
-        .main_text("WHO WAITED FOR READS OF OTHERS");
+        .main_text("WAITING FOR READS BY OTHER PROCESSES");
     for wait in aio.waits.iter().take(top) {
         table.row(vec![
             Cell::Duration(wait.total_ns),

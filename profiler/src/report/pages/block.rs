@@ -110,7 +110,7 @@ fn owners(block: &Block, top: usize) -> Section {
             Cell::name(&row.owner.cgroup),
         ]);
     }
-    let mut section = Section::new("WHO USES THEM");
+    let mut section = Section::new("BLOCK REQUESTS BY OWNER");
     section.table(table);
     section.more(block.by.len(), top, "rows");
     section
@@ -124,11 +124,11 @@ fn noise(block: &Block, top: usize) -> Option<Section> {
     if block.noise.is_empty() {
         return None;
     }
-    let mut section = Section::new("WHOSE REQUESTS KEPT THE CLUSTER'S WAITING");
+    let mut section = Section::new("WHOSE REQUESTS DELAYED THE CLUSTER'S");
     for device in block.devices.iter().filter(|device| device.waited_others_ns > 0).take(top) {
         let all = sum([device.waited_own_ns, device.waited_others_ns]);
         let text = format!(
-            "requests of the cluster waited {}, {} of it ({}) for others",
+            "the cluster's requests waited {}, {} of it ({}) behind requests of others",
             duration(all),
             duration(device.waited_others_ns),
             percent(device.waited_others_ns as f64 / all.max(1) as f64)

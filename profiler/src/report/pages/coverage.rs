@@ -89,8 +89,10 @@ pub(super) fn losses(report: &Report) -> Section {
     }
     let saturated = report.statements.latency.saturated;
     if saturated > 0 {
-        let text =
-            format!("{} statements longer than an hour stand in the hour's bucket; max is exact", count(saturated));
+        let text = format!(
+            "{} statements took longer than an hour and count as one hour in the percentiles; max is exact",
+            count(saturated)
+        );
         section.line(Line::text(text).indent(1));
     }
     notes(report, &mut section);

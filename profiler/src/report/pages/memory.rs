@@ -1,5 +1,6 @@
 //! Memory that backends had to free: who, for which statements, and the limit that made them.
 
+use super::plural;
 use crate::{
     page::{Cell, Line, Section, Table},
     report::{
@@ -17,9 +18,10 @@ pub(super) fn section(report: &Report, top: usize) -> Option<Section> {
         return None;
     }
     let mut section = Section::new(format!(
-        "MEMORY: backends freed {} of it themselves before they got some, {} times, {} in all",
+        "MEMORY: backends reclaimed {} themselves, in {} direct reclaim{}, {} in total",
         bytes(sum([memory.host.freed_bytes, memory.cgroup.freed_bytes])),
         count(n),
+        plural(n),
         duration(memory.total_ns())
     ));
     if n > 0 {

@@ -48,7 +48,7 @@ pub(super) fn tail(report: &Report) -> Option<Section> {
     let rest = tail.rest.wall_ns as f64 / tail.rest_count.max(1) as f64;
     let extra = slow - rest;
     let mut text = format!(
-        "{} statements of {} and more took {} each, the other {} took {}",
+        "the {} statements of at least {} took {} on average, the other {} took {}",
         count(tail.count),
         tie(&duration(tail.from_ns)),
         tie(&duration_f(slow)),

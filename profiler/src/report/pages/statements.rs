@@ -88,7 +88,7 @@ fn workers(query: &Query) -> Option<Line> {
         return None;
     }
     let text = format!(
-        "{} ({} a call), {} beside {} of their leaders: {}",
+        "{} ({} per call), {} in addition to {} of their leaders: {}",
         count(query.worker_processes),
         rate(query.worker_processes as f64 / query.calls.max(1) as f64),
         tie(&duration(query.workers.wall_ns)),
@@ -108,7 +108,7 @@ fn samples(query: &Query) -> Option<Line> {
         .take(PARTS)
         .map(|(event, n)| tie(&format!("{event} {}", percent(**n as f64 / all.max(1) as f64))))
         .collect();
-    let text = format!("of {} samples on a CPU: {}", count(all), texts.join(", "));
+    let text = format!("{} samples on CPU: {}", count(all), texts.join(", "));
     (!texts.is_empty()).then(|| Line::text(text).indent(4).wrap(6, 3))
 }
 

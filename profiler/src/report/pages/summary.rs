@@ -63,7 +63,7 @@ fn load(report: &Report, section: &mut Section) {
             n => format!("; {} still running", count(n as u64)),
         };
         let backends = count(backends);
-        let text = format!("no statement ran to its end during the profile ({backends} client backends seen){open}");
+        let text = format!("no statement finished during the profile ({backends} client backends seen){open}");
         return section.line(Line::text(text).label("load").wrap(9, 3));
     }
     let mut text = format!(
@@ -192,7 +192,7 @@ fn where_the_time_went(report: &Report) -> Option<Section> {
     if open >= sum(sizes) / 100 && statements > 0 {
         let n = report.unfinished.len() as u64;
         let text = format!(
-            "{} of it in {} statement{} still running, not in PER STMT and P99",
+            "{} of it in {} statement{} still running, not included in PER STMT and P99",
             duration(open),
             count(n),
             plural(n)
@@ -249,7 +249,7 @@ fn lost(report: &Report) -> Tally {
     let mut parts: Vec<(String, u64)> = report.coverage.lost.iter().map(|(reason, n)| (reason.clone(), *n)).collect();
     parts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let total = sum(parts.iter().map(|(_, n)| *n));
-    Tally { label: "lost:", total, parts, none: "nothing is counted" }
+    Tally { label: "lost:", total, parts, none: "no loss counters available" }
 }
 
 fn cost(report: &Report) -> Line {

@@ -22,7 +22,8 @@ pub(super) fn sections(report: &Report, top: usize) -> impl Iterator<Item = Sect
 fn written(report: &Report, wal: &Wal) -> Option<Section> {
     let all = wal.written.as_ref().filter(|all| all.records > 0)?;
     let per_second = all.bytes as f64 * 1e9 / report.duration_ns.max(1) as f64;
-    let mut section = Section::new(format!("WAL WRITTEN: {}, {} a second", bytes(all.bytes), bytes(per_second as u64)));
+    let mut section =
+        Section::new(format!("WAL WRITTEN: {}, {} per second", bytes(all.bytes), bytes(per_second as u64)));
     let mut say = |line: Line| section.line(line.indent(1).wrap(2, 3));
     let share = all.full_page_bytes_at_most as f64 / all.bytes.max(1) as f64;
     let images = match all.full_page_images {
@@ -36,9 +37,9 @@ fn written(report: &Report, wal: &Wal) -> Option<Section> {
     say(Line::text(by.join(", ")).label("by role:"));
     if let Some(archiver) = wal.archiver.as_ref().filter(|archiver| archiver.waits > 0 || archiver.ready > 0) {
         let text = format!(
-            "{} in {} of its command, {} still to be archived",
+            "waited {} for its command, {}; {} not archived yet",
             tie(&duration(archiver.wait_ns)),
-            tie(&format!("{} waits for the end", count(archiver.waits))),
+            tie(&format!("{} times", count(archiver.waits))),
             tie(&format!("{} segments", count(archiver.ready)))
         );
         say(Line::text(text).label("archiver:"));
@@ -55,9 +56,9 @@ fn syncs(wal: &Wal) -> String {
         n => format!("{} ({})", tie(&format!("{} syncs of WAL", count(n))), calls.join(", ")),
     };
     if let Some(transactions) = wal.transactions.filter(|n| *n > 0) {
-        text += &format!(", {}", tie(&format!("{} transactions that wrote", count(transactions))));
+        text += &format!(", {}", tie(&format!("{} writing transactions", count(transactions))));
         if syncs > 0 {
-            text += &tie(&format!(": {} a sync", rate(transactions as f64 / syncs as f64)));
+            text += &tie(&format!(": {} per sync", rate(transactions as f64 / syncs as f64)));
         }
     }
     text

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::plural;
 use crate::{
     page::{Cell, Line, Section, Table, Tone},
     report::{
@@ -52,7 +53,7 @@ fn by_device(writeback: &Writeback, top: usize) -> Section {
         ]);
     }
     let mut section = Section::new(format!(
-        "WRITEBACK: {} written to the devices of this host by all ways; the kernel's flusher sent off {}",
+        "WRITEBACK: {} written to this host's devices in total, {} of it by the kernel's flusher",
         bytes(writeback.written_bytes),
         bytes(writeback.flushed_bytes(None))
     ));
@@ -89,7 +90,7 @@ fn timeline(slices: &[WritebackSlice]) -> Section {
             if one.pauses == 0 { Cell::Blank } else { Cell::Duration(one.paused_ns) },
         ]);
     }
-    let mut section = Section::new("WRITEBACK OVER TIME, OF THE WHOLE HOST");
+    let mut section = Section::new("WRITEBACK OVER TIME (whole host)");
     section.table(table);
     section
 }
@@ -136,15 +137,16 @@ fn paused(pauses: &Pauses, top: usize) -> Section {
         ]);
     }
     let mut section = Section::new(format!(
-        "WRITERS MADE TO PAUSE: {} times, {} in all, because too much was dirty",
+        "DIRTY-PAGE THROTTLING: the kernel paused writers {} time{}, {} in total",
         count(pauses.latency.count),
+        plural(pauses.latency.count),
         duration(pauses.total_ns)
     ));
     section.table(table);
     section.more(pauses.by.len(), top, "roles and classes");
     if let Some(longest) = pauses.longest.first() {
         let text = format!(
-            "{} of pid {}, {} after the beginning; {}",
+            "{} of pid {}, {} after the profile began; {}",
             duration(longest.paused_ns),
             longest.pid,
             duration(longest.began_ns),
