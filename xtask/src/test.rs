@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold, in the order in which it fails fastest.
 
-use std::collections::BTreeSet;
+pub mod tally;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use xtask::tracepoints;
 use crate::demo::{build_release, cargo, target_dir};
 use crate::toolchain::{self, For};
 use crate::vm::Step;
+use tally::{Failure, Tally};
 
 #[derive(Args)]
 pub struct TestArgs {
@@ -147,19 +149,13 @@ fn support(args: &TestArgs) -> Result<Outcome> {
 /// the harness says.
 fn tests(command: &mut Command, skips: Option<&Path>) -> Result<Outcome> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
-    let (mut passed, mut failed) = (0, 0);
-    let mut failures = BTreeSet::new();
+    let mut tally = Tally::default();
     let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
     let mut before = Instant::now();
     for line in stdout.lines() {
         let line = line?;
         let took = std::mem::replace(&mut before, Instant::now()).elapsed().as_secs_f32();
-        if let Some(rest) = line.strip_prefix("test result: ") {
-            passed += number_before(rest, " passed");
-            failed += number_before(rest, " failed");
-        } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            failures.insert(name.to_string());
-        }
+        tally.line(&line);
         match line.starts_with("test ") && line.contains(" ... ") {
             true => println!("{line} ({took:.1} s)"),
             false => println!("{line}"),
@@ -171,21 +167,15 @@ fn tests(command: &mut Command, skips: Option<&Path>) -> Result<Outcome> {
     for reason in &skipped {
         println!("skipped: {reason}");
     }
-    let mut summary = format!("{} passed", passed - skipped.len());
+    let mut summary = format!("{} passed", tally.passed - skipped.len());
     if !skipped.is_empty() {
         summary += &format!(", {} skipped ({})", skipped.len(), skipped.join("; "));
     }
     if ok {
         return Ok(Outcome::Passed(summary));
     }
-    let names: Vec<String> = failures.into_iter().collect();
-    Ok(Outcome::Failed(format!("{failed} failed [{}], {summary}", names.join(", "))))
-}
-
-/// The number that stands right before `word`.
-fn number_before(text: &str, word: &str) -> usize {
-    let Some(end) = text.find(word) else { return 0 };
-    text[..end].rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    let failures: Vec<String> = tally.failures.iter().map(Failure::describe).collect();
+    Ok(Outcome::Failed(format!("{} failed [{}], {summary}", tally.failed, failures.join("; "))))
 }
 
 fn read_skips(path: &Path) -> Vec<String> {
@@ -208,13 +198,4 @@ fn has_component(name: &str) -> bool {
 
 fn status(command: &mut Command) -> Result<bool> {
     Ok(command.stdin(Stdio::null()).status().context("cannot run cargo")?.success())
-}
-
-#[cfg(test)]
-mod unit_tests {
-    #[test]
-    fn numbers_of_a_result_line() {
-        let line = "FAILED. 12 passed; 3 failed; 0 ignored";
-        assert_eq!((super::number_before(line, " passed"), super::number_before(line, " failed")), (12, 3));
-    }
 }

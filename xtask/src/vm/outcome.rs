@@ -6,6 +6,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::machine::Ended;
+use crate::test::tally::{Failure, Tally};
 
 /// The ways to see statements, each with the test that allows only this one.
 const WAYS: [(&str, &str); 3] = [("tp_btf", "way_tp_btf"), ("fexit", "way_fexit"), ("syscall", "way_syscall")];
@@ -29,6 +30,8 @@ pub struct Outcome {
     hooks: BTreeMap<String, Map<String, Value>>,
     /// By test: how many runs of programs the kernel left out, and how many reads of memory failed.
     lost: BTreeMap<String, [u64; 2]>,
+    /// What the tests that failed say of it.
+    reasons: Vec<Failure>,
     /// What else is wrong: no boot, no end, no results.
     faults: Vec<String>,
 }
@@ -42,10 +45,13 @@ impl Outcome {
             tests: BTreeMap::new(),
             hooks: BTreeMap::new(),
             lost: BTreeMap::new(),
+            reasons: Vec::new(),
             faults: Vec::new(),
         };
+        let mut tally = Tally::default();
         let (mut announced, mut results, mut exit, mut off) = (None, 0, None, false);
         for line in &ended.lines {
+            tally.line(line);
             if let Some(release) = line.strip_prefix("@@booted ") {
                 outcome.release = release.into();
             } else if let Some(code) = line.strip_prefix("@@ended ") {
@@ -65,6 +71,7 @@ impl Outcome {
                 announced = count.split(' ').next().and_then(|n| n.parse().ok());
             }
         }
+        outcome.reasons = tally.failures;
         let faults = &mut outcome.faults;
         if outcome.release.is_empty() {
             faults.push("it did not boot".into());
@@ -121,7 +128,11 @@ impl Outcome {
     }
 
     pub fn failures(&self) -> Vec<String> {
-        let failed = self.tests.iter().filter(|(_, test)| **test == Test::Failed).map(|(name, _)| name.clone());
+        let describe = |name: &String| {
+            let known = self.reasons.iter().find(|failure| failure.name == *name);
+            known.map_or_else(|| name.clone(), Failure::describe)
+        };
+        let failed = self.tests.iter().filter(|(_, test)| **test == Test::Failed).map(|(name, _)| describe(name));
         let mut all: Vec<String> = failed.chain(self.faults.iter().cloned()).collect();
         // Debian's kernels have function tracing: nothing excuses a refusal here.
         if let Some(Test::Skipped(reason)) = self.tests.get("way_fexit")
