@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::children::{Owned, is_root};
 use crate::root::{Root, in_pid_namespace};
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// Names a directory in which the first cluster of each build leaves its fresh data directory for the others to copy: that
 /// takes a tenth of the time of `initdb`. They then have one system identifier.

@@ -32,8 +32,8 @@ pub use kernels::KERNELS;
 use kernels::Kernel;
 use outcome::Outcome;
 
-/// Far beyond what a run takes, also on a busy machine.
-const LIMIT: Duration = Duration::from_secs(900);
+/// Far beyond what a run takes, also on a busy machine: it ends what will not end by itself.
+const LIMIT: Duration = Duration::from_secs(2400);
 
 #[derive(Args)]
 pub struct VmArgs {
