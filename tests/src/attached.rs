@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use xtask::children::Owned;
 use xtask::tracepoints::{self, Kept};
 
+use crate::processes::cpu_of_process;
 use crate::profile::binary;
+use crate::witness::LIMIT;
 
 /// Kept until this process ends; without, tests take longer, and no more.
 static KEPT: LazyLock<Option<Kept>> = LazyLock::new(|| tracepoints::keep(&binary()).ok());
-
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
-const END_LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Running {
     pub(crate) child: Owned,
     stderr: Arc<Mutex<String>>,
     pub(crate) attach_time: Duration,
+    /// CPU time it had until then.
+    pub(crate) attach_cpu: Duration,
 }
 
 impl Running {
@@ -38,16 +39,17 @@ impl Running {
                 said.push('\n');
             }
         });
-        let mut running = Self { child, stderr, attach_time: Duration::ZERO };
+        let mut running = Self { child, stderr, attach_time: Duration::ZERO, attach_cpu: Duration::ZERO };
         while !running.said().contains("attached in") {
             if let Some(status) = running.child.exited() {
                 std::thread::sleep(Duration::from_millis(50));
                 panic!("pgstrobe ended with {status} before it was attached\n{}\n{}", running.said(), picture());
             }
-            assert!(begun.elapsed() < ATTACH_LIMIT, "pgstrobe is not attached\n{}\n{}", running.said(), picture());
+            assert!(begun.elapsed() < LIMIT, "pgstrobe is not attached\n{}\n{}", running.said(), picture());
             std::thread::sleep(Duration::from_millis(5));
         }
         running.attach_time = begun.elapsed();
+        running.attach_cpu = cpu_of_process(running.child.id());
         running
     }
 
@@ -57,7 +59,7 @@ impl Running {
     }
 
     pub(crate) fn wait(&mut self) -> Option<ExitStatus> {
-        self.child.wait(END_LIMIT)
+        self.child.wait(LIMIT)
     }
 
     pub(crate) fn kill(mut self) -> ExitStatus {

@@ -106,6 +106,22 @@ impl Cgroup {
         }
     }
 
+    /// All that is in it has come to a stop.
+    pub fn is_frozen(&self) -> bool {
+        match self.v2 {
+            true => self.value("cgroup.events", "frozen") == 1,
+            false => fs::read_to_string(self.dir.join("freezer.state")).is_ok_and(|state| state.trim() == "FROZEN"),
+        }
+    }
+
+    /// Somebody in it was held up for want of memory since [`starve`](Self::starve).
+    pub fn starves(&self) -> bool {
+        match self.v2 {
+            true => self.value("memory.events", "high ") > 0,
+            false => self.value("memory.oom_control", "under_oom ") > 0,
+        }
+    }
+
     /// How often it was at that limit.
     pub fn memory_hits(&self) -> u64 {
         match self.v2 {

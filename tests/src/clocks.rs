@@ -1,4 +1,5 @@
-//! The machine's clock, set and set right again, and the machine put to sleep: on a machine of the test's own only.
+//! The machine's clocks: read by witnesses; and set and set right again, and the machine put to sleep, on a machine of the
+//! test's own only.
 
 use std::time::Duration;
 
@@ -45,6 +46,23 @@ impl Drop for SetClock {
     fn drop(&mut self) {
         self.to(0);
     }
+}
+
+/// `CLOCK_MONOTONIC`, which eBPF programs read too, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC) as u64
+}
+
+/// By how many nanoseconds `CLOCK_REALTIME`, which servers and packets are stamped by, is ahead of `CLOCK_MONOTONIC`. The two
+/// run at one rate: this changes when somebody sets the clock, and only then.
+pub fn realtime_ahead_ns() -> i128 {
+    let look = |_| {
+        let (before, time, after) =
+            (read(libc::CLOCK_MONOTONIC), read(libc::CLOCK_REALTIME), read(libc::CLOCK_MONOTONIC));
+        (after - before, time - (before + after) / 2)
+    };
+    // The look that was disturbed least.
+    (0..5).map(look).min().map_or(0, |(_, ahead)| ahead)
 }
 
 fn read(clock: libc::clockid_t) -> i128 {

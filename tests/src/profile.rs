@@ -10,8 +10,7 @@ use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
 use crate::attached::Running;
-
-const END_LIMIT: Duration = Duration::from_secs(30);
+use crate::witness::LIMIT;
 
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("PGSTROBE_BIN") {
@@ -43,7 +42,7 @@ pub fn refused(command: &mut Command) -> Refusal {
     let mut child = Owned::spawn(command, libc::SIGKILL).expect("pgstrobe starts");
     let stdout = collect(child.child().stdout.take().expect("stdout"));
     let stderr = collect(child.child().stderr.take().expect("stderr"));
-    let status = child.wait(END_LIMIT);
+    let status = child.wait(LIMIT);
     drop(child);
     let text = |thread: std::thread::JoinHandle<String>| thread.join().expect("reader");
     let (stdout, stderr) = (text(stdout), text(stderr));
@@ -66,6 +65,8 @@ pub struct Profile {
     text: PathBuf,
     server_log: PathBuf,
     pub attach_time: Duration,
+    /// Its CPU time from its start to the last hook: what is its own of the time that took.
+    pub attach_cpu: Duration,
 }
 
 impl Profile {
@@ -86,12 +87,20 @@ impl Profile {
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
         command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args).stdout(Stdio::null());
         let running = Running::start(&mut command, || logs(&server_log));
-        let attach_time = running.attach_time;
-        Self { running, json, text, server_log, attach_time }
+        let (attach_time, attach_cpu) = (running.attach_time, running.attach_cpu);
+        Self { running, json, text, server_log, attach_time, attach_cpu }
     }
 
     pub fn pid(&self) -> u32 {
         self.running.child.id()
+    }
+
+    /// How long its threads have waited for a CPU so far, in nanoseconds: so much later it may have done what it does by the
+    /// clock.
+    pub fn waited_ns(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("pgstrobe runs").flatten();
+        let stat = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+        stat.filter_map(|stat| stat.split(' ').nth(1)?.parse::<u64>().ok()).sum()
     }
 
     /// Ctrl-C, then the one report it wrote.

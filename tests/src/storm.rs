@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use xtask::cluster::Cluster;
 
+use crate::witness::LIMIT;
+
 /// What one client of the storm does, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit {
@@ -41,7 +43,7 @@ pub fn storm(cluster: &Cluster, visit: Visit, clients: u64, each: u64) -> Durati
 
 fn once(socket: &Path, visit: Visit) {
     let mut server = UnixStream::connect(socket).expect("the server listens");
-    server.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    server.set_read_timeout(Some(LIMIT)).expect("a limit");
     if visit == Visit::HangUp {
         return;
     }

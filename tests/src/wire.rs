@@ -5,6 +5,7 @@
 //! when the client is kept off the CPU, which is what a client's own clock cannot offer; and neither stamp depends on
 //! what pgstrobe hooks.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -21,11 +22,20 @@ pub struct Wire {
     port: u16,
 }
 
-/// A TCP segment: when it was sent, from the server or to it, and what it carried.
+/// A TCP segment: when it was sent, from the server or to it, from which byte of its connection on, and what it carried.
 struct Segment {
     at: Duration,
     from_server: bool,
+    ports: (u16, u16),
+    sequence: u32,
     payload: Vec<u8>,
+}
+
+/// A simple query and the last byte of its answer on the wire, by `CLOCK_REALTIME` in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct OnWire {
+    pub asked: u64,
+    pub answered: u64,
 }
 
 impl Wire {
@@ -54,24 +64,25 @@ impl Wire {
         }
     }
 
-    /// From each simple query to the last byte of its answer, in the order of the queries. One client at a time.
-    pub fn statements(self) -> Vec<u64> {
-        let mut durations = Vec::new();
-        let (mut began, mut answered) = (None, None);
-        let mut close = |began: Option<Duration>, answered: Option<Duration>| {
-            if let (Some(began), Some(answered)) = (began, answered) {
-                durations.push((answered - began).as_nanos() as u64);
-            }
-        };
+    /// Each simple query and the end of its answer, in the order of the queries. One client at a time.
+    pub fn exchanges(self) -> Vec<OnWire> {
+        let mut exchanges: Vec<OnWire> = Vec::new();
+        let mut seen = BTreeSet::new();
         while let Some(segment) = self.next() {
-            if segment.from_server {
-                answered = Some(segment.at);
-            } else if segment.payload[0] == b'Q' {
-                close(began, answered);
-                (began, answered) = (Some(segment.at), None);
+            // A sender whose segment is not acknowledged in time, as by a machine that is busy, sends it once more.
+            if !seen.insert((segment.ports, segment.sequence)) {
+                continue;
+            }
+            let at = segment.at.as_nanos() as u64;
+            match exchanges.last_mut() {
+                Some(last) if segment.from_server => last.answered = at,
+                _ if !segment.from_server && segment.payload[0] == b'Q' => {
+                    exchanges.push(OnWire { asked: at, answered: 0 });
+                }
+                _ => {}
             }
         }
-        close(began, answered);
+        assert!(exchanges.iter().all(|one| one.answered >= one.asked), "a query without an answer");
         // tpacket_stats: packets, drops.
         let (mut statistics, mut len) = ([0u32; 2], 8);
         // Safe: the kernel fills the two numbers it is given the size of.
@@ -80,18 +91,16 @@ impl Wire {
             libc::getsockopt(self.socket.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, out, &mut len)
         };
         assert_eq!((read, statistics[1]), (0, 0), "the tap dropped packets");
-        durations
+        exchanges
     }
 
     /// The next segment of the port that carries something, if one is there.
     fn next(&self) -> Option<Segment> {
         loop {
             let (packet, at) = receive(self.socket.as_raw_fd())?;
-            if let Some((source, target, payload)) = tcp(&packet)
-                && !payload.is_empty()
-                && [source, target].contains(&self.port)
-            {
-                return Some(Segment { at, from_server: source == self.port, payload: payload.to_vec() });
+            let Some(segment) = tcp(&packet, at, self.port) else { continue };
+            if !segment.payload.is_empty() && [segment.ports.0, segment.ports.1].contains(&self.port) {
+                return Some(segment);
             }
         }
     }
@@ -120,8 +129,8 @@ fn receive(socket: i32) -> Option<(Vec<u8>, Duration)> {
     }
 }
 
-/// Ports and payload of an IPv4 packet that is TCP.
-fn tcp(packet: &[u8]) -> Option<(u16, u16, &[u8])> {
+/// What an IPv4 packet that is TCP carries; `server` is the server's port.
+fn tcp(packet: &[u8], at: Duration, server: u16) -> Option<Segment> {
     let word = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
     const TCP: u8 = 6;
     if *packet.get(9)? != TCP {
@@ -129,5 +138,8 @@ fn tcp(packet: &[u8]) -> Option<(u16, u16, &[u8])> {
     }
     let header = usize::from(packet[0] & 15) * 4;
     let offset = usize::from(*packet.get(header + 12)? >> 4) * 4;
-    Some((word(header)?, word(header + 2)?, packet.get(header + offset..usize::from(word(2)?))?))
+    let ports = (word(header)?, word(header + 2)?);
+    let sequence = u32::from(word(header + 4)?) << 16 | u32::from(word(header + 6)?);
+    let payload = packet.get(header + offset..usize::from(word(2)?))?.to_vec();
+    Some(Segment { at, from_server: ports.0 == server, ports, sequence, payload })
 }

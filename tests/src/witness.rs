@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
-use crate::load::Latencies;
+/// How long a witness or a server may take to do what it must do in the end. It is far beyond what a machine takes that is
+/// busy, since nobody waits for it but a test that fails.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// A script of bpftrace at work, and what it prints.
 pub(crate) struct Bpftrace {
@@ -36,10 +38,10 @@ impl Bpftrace {
         });
         // The first tick proves that all probes are in place: the interval is attached last.
         loop {
-            match lines.recv_timeout(Duration::from_secs(30)) {
+            match lines.recv_timeout(LIMIT) {
                 Ok(line) if line == "tick" => break,
                 Ok(_) => {}
-                Err(_) => panic!("bpftrace is not ready after 30 s: {}", whole(errors)),
+                Err(_) => panic!("bpftrace is not ready after {LIMIT:?}: {}", whole(errors)),
             }
         }
         std::thread::sleep(Duration::from_millis(300));
@@ -49,10 +51,17 @@ impl Bpftrace {
     /// Ends it; all that it printed since it was ready.
     pub(crate) fn stop(self) -> impl Iterator<Item = String> {
         self.child.signal(libc::SIGINT);
-        // Ends when bpftrace closes its output.
+        // Ends when bpftrace closes its output; a part of it would be no witness.
         std::iter::from_fn(move || {
             let _alive = &self.child;
-            self.lines.recv_timeout(Duration::from_secs(30)).ok()
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => {
+                    assert!(!(line.starts_with("Lost ") && line.ends_with(" events")), "bpftrace: {line}");
+                    Some(line)
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => None,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("bpftrace has not ended after {LIMIT:?}"),
+            }
         })
     }
 }
@@ -138,7 +147,7 @@ impl Strace {
     /// What it wrote.
     pub(crate) fn stop(mut self) -> String {
         self.child.signal(libc::SIGINT);
-        self.child.wait(Duration::from_secs(10)).expect("strace ends");
+        self.child.wait(LIMIT).expect("strace ends");
         std::fs::read_to_string(&self.output).expect("strace's output")
     }
 }
@@ -181,23 +190,28 @@ fn traced(pid: u32) -> bool {
     status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
 }
 
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("after 10 s still not true: {what}");
+/// Waits for what must come true in the end.
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_looking(what, Duration::from_millis(5), condition);
 }
 
-/// Durations that the server logged (`log_duration = on`) from the byte `from` of its log on.
-pub fn server_durations(cluster: &Cluster, from: u64) -> Latencies {
+/// The same, looking that often.
+pub fn wait_until_looking(what: &str, every: Duration, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < LIMIT, "after {LIMIT:?} still not true: {what}");
+        std::thread::sleep(every);
+    }
+}
+
+/// Durations in nanoseconds that the server logged (`log_duration = on`), in the order of its log, from the byte `from` on:
+/// from the message to before the answer is sent, each to a microsecond.
+pub fn logged_durations(cluster: &Cluster, from: u64) -> Vec<u64> {
     let log = std::fs::read(cluster.log_path()).expect("server log");
     let text = String::from_utf8_lossy(&log[from as usize..]).into_owned();
     let millis = text.lines().filter_map(|line| {
         let (_, rest) = line.split_once("duration: ")?;
         rest.split(' ').next()?.parse::<f64>().ok()
     });
-    Latencies::of(millis.map(|millis| (millis * 1e6) as u64).collect())
+    millis.map(|millis| (millis * 1e6) as u64).collect()
 }

@@ -124,7 +124,7 @@ fn depth_and_queue_while_the_worker_is_stopped() {
     for (i, client) in clients.iter_mut().enumerate() {
         client.send(&format!("SELECT count(*) FROM part{i}"));
     }
-    wait_until_mut("all three wait", || under_way(&mut witness).len() == 3);
+    wait_until("all three wait", || under_way(&mut witness).len() == 3);
     let stuck = Instant::now();
     let expected = under_way(&mut witness);
     let profile = Profile::start(&cluster, &[]);
@@ -146,14 +146,6 @@ fn depth_and_queue_while_the_worker_is_stopped() {
     }
     assert!(aio(&report).depth.as_ref().is_some_and(|depth| depth.max >= expected.iter().sum()));
     assert_nothing_lost(&report);
-}
-
-fn wait_until_mut(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < end, "after 10 s still not true: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// One worker for six scans, and then eight.

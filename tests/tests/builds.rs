@@ -11,8 +11,12 @@ const EACH: u64 = 100;
 const COMMITS: u64 = 20;
 const TIMED: u64 = 60;
 const SLEEPS: u64 = 2;
-/// Long enough for the way to the client to be small against it: a few milliseconds.
-const HEAVY: &str = "SELECT count(*) FROM generate_series(1, 20000);\n";
+const SLEEP: &str = "SELECT pg_sleep(0.25)";
+const SLEEP_NS: u64 = 250_000_000;
+/// Long enough for the way to the client to be small against it: some milliseconds, of which it says itself how many passed
+/// between its first row and its last, in microseconds.
+const HEAVY: &str = "SELECT (extract(epoch FROM max(at) - min(at)) * 1000000)::int8 \
+                     FROM (SELECT clock_timestamp() AS at FROM (SELECT generate_series(1, 40000)) AS rows) AS looks";
 
 every_build!(check);
 
@@ -100,11 +104,13 @@ fn works(build: Build, server: &Server) {
             assert!(trap.is_trapped(), "{} is attached", trap.name);
             assert!(trap.semaphore_is(true), "{}: its semaphore", trap.name);
         }
-        load(&cluster);
+        let (timed_by, slept_by) = load(&cluster);
         let types = backend_types(&cluster);
         let all = cluster.pids();
         let report = profile.stop();
-        let (short, sleeps) = server_durations(&cluster, from).split(200_000_000);
+        let logged = logged_durations(&cluster, from);
+        assert_eq!(logged.len(), timed_by.len() + slept_by.len(), "{way}: durations the server logged");
+        let (short, sleeps) = logged.split_at(timed_by.len());
 
         let entry = report.coverage.probes.iter().find(|probe| probe.name == "statement-entry").expect("the probe");
         assert_eq!(entry.hooks, hooks, "{way}: {:?}", entry.reason);
@@ -117,8 +123,8 @@ fn works(build: Build, server: &Server) {
         support.passed("counts", way);
         named(&report, expected_id.as_deref());
         support.passed("names", way);
-        slept(&report, &sleeps, way);
-        timed(&report, &short, way);
+        slept(&report, &slept_by, sleeps, way);
+        timed(&report, &timed_by, short, way);
         support.passed("latency", way);
         synced(&report);
         support.passed("syncs", way);
@@ -181,17 +187,17 @@ fn query_id(cluster: &Cluster) -> Option<String> {
     plan.lines().find_map(|line| line.trim().strip_prefix("Query Identifier: ").map(str::to_string))
 }
 
-fn load(cluster: &Cluster) {
+/// The load; the exchanges of the user `timed`, and its sleeps.
+fn load(cluster: &Cluster) -> (Vec<Exchange>, Vec<Exchange>) {
     for mode in MODES {
         let script = "\\set aid random(1, 1000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n";
         let run = Pgbench::new(cluster, CLIENTS, EACH).script(script).name(mode);
         run.args(&["-M", mode, "-U", "app", "shop"]).run();
     }
     Pgbench::new(cluster, 1, COMMITS).script("INSERT INTO t VALUES (1);\n").name("writer").run();
-    Pgbench::new(cluster, 1, TIMED).script(HEAVY).name("timed").args(&["-U", "timed"]).run();
-    let sleeps: Vec<&str> = (0..SLEEPS).flat_map(|_| ["-c", "SELECT pg_sleep(0.25)"]).collect();
-    let output = cluster.client("psql").args(["-X", "-U", "timed"]).args(sleeps).output().expect("psql");
-    assert!(output.status.success(), "{output:?}");
+    let mut timed = PatientClient::connect(cluster, "timed", "timed");
+    let ask = |client: &mut PatientClient, sql, times| (0..times).map(|_| client.ask(sql)).collect();
+    (ask(&mut timed, HEAVY, TIMED), ask(&mut timed, SLEEP, SLEEPS))
 }
 
 fn counted(report: &Report, way: &str) {
@@ -201,9 +207,9 @@ fn counted(report: &Report, way: &str) {
         ("extended", CLIENTS * EACH),
         ("prepared", CLIENTS * (EACH + 1)),
         ("writer", COMMITS),
-        ("timed", TIMED),
-        // The sleeps, in one session, and the question for the roles.
-        ("psql", SLEEPS + 1),
+        ("timed", TIMED + SLEEPS),
+        // The question for the roles.
+        ("psql", 1),
         ("before", 0),
     ]
     .into();
@@ -222,7 +228,6 @@ fn named(report: &Report, expected_id: Option<&str>) {
         let expected = match backend.application_name.as_deref() {
             Some("simple" | "extended" | "prepared") => ("shop", "app"),
             Some("timed") => ("postgres", "timed"),
-            Some("psql") if backend.statements == SLEEPS => ("postgres", "timed"),
             _ => ("postgres", "postgres"),
         };
         assert_eq!(owner, (Some(expected.0), Some(expected.1)), "{:?}", backend.application_name);
@@ -241,24 +246,33 @@ fn named(report: &Report, expected_id: Option<&str>) {
     }
 }
 
-/// The server slept 250 ms and then waited for a CPU, which its own log shows as well. What the backend waited before it
-/// began is in the ledger.
-fn slept(report: &Report, server: &Latencies, way: &str) {
-    let sleeps = queries(report, "pg_sleep");
-    assert_eq!(sleeps.iter().map(|query| query.calls).sum::<u64>(), SLEEPS, "{way}");
-    let runnable = part(&sleeps[0].ledger, "runnable", None);
-    let asleep = part(&sleeps[0].ledger, "blocked", Some("PgSleep"));
-    assert!(asleep.abs_diff(SLEEPS * 250_000_000) <= SLEEPS * 2_500_000, "{way}: asleep for {asleep} ns");
-    for (seen, expected) in
-        [(sleeps[0].latency.min, server.quantile(0.0)), (sleeps[0].latency.max, server.quantile(1.0))]
-    {
-        println!("{way}: {seen} ns for a sleep of {expected} ns by the server, {runnable} ns of both runnable");
-        let (least, most) = (expected - expected / 100, expected + expected / 100 + runnable);
-        assert!(
-            seen >= 250_000_000 && (least..=most).contains(&seen),
-            "{way}: {seen} ns, the server says {expected} ns"
-        );
-    }
+/// The server slept 250 ms, of which nothing but its own work and waits for a CPU may be missing; what its clock says in its
+/// log holds the sleep.
+fn slept(report: &Report, asked: &[Exchange], logged: &[u64], way: &str) {
+    let [sleeps] = queries(report, "pg_sleep")[..] else { panic!("{way}: one class of sleeps") };
+    let asleep = part(&sleeps.ledger, "blocked", Some("PgSleep"));
+    let awake = ["cpu", "interrupted", "runnable"].iter().map(|state| part(&sleeps.ledger, state, None)).sum::<u64>();
+    let most: u64 = logged.iter().sum();
+    println!("{way}: asleep for {asleep} ns and awake for {awake} ns in {most} ns by the server");
+    assert!(asleep + awake >= SLEEPS * SLEEP_NS && asleep <= most + SLEEPS * 1000, "{way}: asleep for {asleep} ns");
+    let bracket = bracket(asked, logged.iter().copied(), |_| SLEEP_NS, way);
+    bracket.assert_holds(&format!("{way}: a sleep"), &sleeps.latency);
+}
+
+/// What a statement holds and what holds it. By the socket it begins before the server reads its clock for the log; with a
+/// trap the first that is certain is what the statement itself did. It ends when the answer has left, after both.
+fn bracket(
+    asked: &[Exchange],
+    logged: impl Iterator<Item = u64>,
+    itself: impl Fn(&Exchange) -> u64,
+    way: &str,
+) -> Bracket {
+    let inside = |(asked, logged): (&Exchange, u64)| {
+        let inside = if way == "socket" { logged } else { itself(asked) };
+        // By a clock that may be set.
+        (inside.saturating_sub(asked.set_by), asked.around())
+    };
+    Bracket::of(asked.iter().zip(logged).map(inside))
 }
 
 fn part(ledger: &Ledger, state: &str, event: Option<&str>) -> u64 {
@@ -266,33 +280,13 @@ fn part(ledger: &Ledger, state: &str, event: Option<&str>) -> u64 {
     parts.filter(|part| event.is_none() || part.wait_event.as_deref() == event).map(|part| part.ns).sum()
 }
 
-/// The server's clock starts in the function that serves the message and stops before the answer leaves, with the line
-/// of its log still to be written. The backend may wait for a CPU outside of that, as its ledger then says.
-fn timed(report: &Report, server: &Latencies, way: &str) {
-    let heavy = queries(report, "generate_series");
-    assert_eq!(heavy.iter().map(|query| query.calls).sum::<u64>(), TIMED, "{way}");
-    assert_eq!(server.len() as u64, TIMED, "{way}: durations the server logged");
-    let (seen, expected) = (heavy[0].ledger.wall_ns / TIMED, server.sum() / TIMED);
-    let runnable = part(&heavy[0].ledger, "runnable", None) / TIMED;
-    println!("{way}: {seen} ns on average, {runnable} ns of it runnable; by the server {expected} ns");
-    let most = expected + expected * 3 / 100 + 200_000 + runnable;
-    assert!(seen <= most, "{way}: {seen} ns on average, the server says {expected} ns");
-    // With a trap the clocks start at different places, and a wait for a CPU between the two is outside of the statement.
-    // All such waits of the backend are allowed for, most of which lie elsewhere: on a busy machine this bound is loose,
-    // and it is the least and the median below that show a start which is always late.
-    let backend = report.backends.iter().find(|backend| backend.statements == TIMED).expect("the backend");
-    let outside = if way == "socket" { 0 } else { part(&backend.outside, "runnable", None) / TIMED };
-    println!("{way}: {outside} ns runnable outside, for each statement");
-    assert!(
-        seen + outside >= expected,
-        "{way}: {seen} ns on average, {outside} ns outside, the server says {expected} ns"
-    );
-    // Histograms hold two significant digits: a half of the last is one in 200.
-    let (seen, expected) = (heavy[0].latency.p50, server.quantile(0.5));
-    println!("{way}: p50 {seen} ns, the server's own {expected} ns");
-    let (least, server_least) = (heavy[0].latency.min, server.quantile(0.0));
-    assert!(least >= server_least, "{way}: at least {least} ns, the server says {server_least} ns");
-    assert!(seen >= expected - expected / 100, "{way}: p50 {seen} ns, the server says {expected} ns");
+/// See [`bracket`].
+fn timed(report: &Report, asked: &[Exchange], logged: &[u64], way: &str) {
+    let [heavy] = queries(report, "generate_series")[..] else { panic!("{way}: one class of heavy ones") };
+    let itself = |asked: &Exchange| asked.value.parse::<u64>().expect("microseconds") * 1000;
+    let bracket = bracket(asked, logged.iter().copied(), itself, way);
+    bracket.assert_holds(way, &heavy.latency);
+    bracket.assert_sharp(way);
 }
 
 fn synced(report: &Report) {

