@@ -10,65 +10,16 @@ mod stack;
 
 pub use stack::Stacks;
 
-/// Why a backend slept, in the terms of the kernel.
+use crate::vocabulary::{Cause, State};
+
+/// What a backend did while it slept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    /// Waiting for the next message of the client; nothing is asked of the server.
+pub enum Sleep {
+    /// It waited for the next message of the client; nothing is asked of the server.
     Idle,
     /// The same inside a transaction, which keeps its locks.
     IdleInTransaction,
-    /// Data on its way to the disk because the server asked for that: a sync, a journal commit.
-    Fsync,
-    /// A block on its way from the disk.
-    BlockRead,
-    /// A write that waits for the disk: for a page under writeback, or for the rest of a page to be read.
-    BlockWrite,
-    /// A page that is on its way to the disk, and must not change until it is there, or is to be dropped.
-    WritebackWait,
-    /// The kernel slows a writer because too much memory is dirty.
-    DirtyThrottle,
-    /// The kernel frees memory for an allocation.
-    Reclaim,
-    /// The same because a memory cgroup is at its limit.
-    MemcgReclaim,
-    /// The pause by which the kernel slows a task down whose memory cgroup is above its `memory.high`.
-    MemcgThrottle,
-    /// The memory cgroup is out of memory, and nobody is killed for it (`memory.oom_control` of version 1).
-    MemcgOom,
-    /// A page fault that waits for the disk.
-    MajorFault,
-    /// The lock of the process's own address space, which another one that looks into it holds.
-    MmapLock,
-    /// A transaction of the file system's journal that is to begin, or to be committed.
-    Journal,
-    /// Room in the queue of a block device, of which it has used its share.
-    BlockQueue,
-    /// The server of a network file system, or the process behind one in user space.
-    NetworkFilesystem,
-    /// A lock of the file system, of an inode for instance.
-    FilesystemLock,
-    /// A file system that somebody froze, to be thawed: writes to it wait.
-    FilesystemFrozen,
-    /// A semaphore or mutex in memory, as below LWLocks.
-    Futex,
-    /// A System V semaphore, which 13 to 17 use on some platforms.
-    Semaphore,
-    SocketRead,
-    SocketWrite,
-    Pipe,
-    /// Waiting for one of several things: sockets, latches, a timeout.
-    Poll,
-    /// A timer alone.
-    Sleep,
-    Exit,
-    /// Stopped by a signal, or by a debugger.
-    Stopped,
-    /// Its cgroup is frozen.
-    Frozen,
-    /// Waiting for a child process.
-    Child,
-    IoUring,
-    Other,
+    Blocked(Cause),
 }
 
 /// How a call sleeps, for calls in which that tells.
@@ -80,6 +31,17 @@ enum Call {
     /// ends is one on a pipe.
     File(Cause),
 }
+
+/// Facts that are the cause whatever the call.
+const FACTS: &[(u32, Cause)] = &[
+    (context::STOPPED, Cause::Stopped),
+    (context::FROZEN, Cause::Frozen),
+    (context::DIRTY_THROTTLE, Cause::DirtyThrottle),
+    (context::MEMCG_RECLAIM, Cause::MemcgReclaim),
+    (context::RECLAIM, Cause::Reclaim),
+    (context::EXITING, Cause::Exit),
+    (context::SYNCING, Cause::Fsync),
+];
 
 /// Numbers of system calls (arch/x86/entry/syscalls/syscall_64.tbl).
 const CALLS: &[(&[u32], Call)] = &[
@@ -113,90 +75,51 @@ const CALLS: &[(&[u32], Call)] = &[
     (&[426], Call::Is(Cause::IoUring)),
 ];
 
-impl Cause {
-    /// The cause of a sleep in a context.
+impl Sleep {
+    /// The sleep in a context.
     pub fn of(word: u32) -> Self {
-        let has = |fact: u32| word & fact != 0;
-        if has(context::IDLE) {
-            return if has(context::IN_TRANSACTION) { Self::IdleInTransaction } else { Self::Idle };
-        }
-        // The kernel's own business first: it can befall a task in any call.
-        for (fact, cause) in [
-            (context::STOPPED, Self::Stopped),
-            (context::FROZEN, Self::Frozen),
-            (context::DIRTY_THROTTLE, Self::DirtyThrottle),
-            (context::MEMCG_RECLAIM, Self::MemcgReclaim),
-            (context::RECLAIM, Self::Reclaim),
-            (context::EXITING, Self::Exit),
-            (context::SYNCING, Self::Fsync),
-        ] {
-            if has(fact) {
-                return cause;
-            }
-        }
-        if let Some(cause) = context::stack_of(word).and_then(stack::cause)
-            && (cause != Self::FilesystemFrozen || context::is_on_a_file(word))
-        {
-            return cause;
-        }
-        let number = word & context::SYSCALL_MASK;
-        let (io, lock) = (has(context::IOWAIT), has(context::UNINTERRUPTIBLE));
-        match CALLS.iter().find(|(numbers, _)| numbers.contains(&number)) {
-            Some((_, Call::Is(cause))) => *cause,
-            _ if has(context::WRITEBACK_WAIT) => Self::WritebackWait,
-            Some((_, Call::File(cause))) if io => *cause,
-            Some((_, Call::File(_))) if lock => Self::FilesystemLock,
-            Some((_, Call::File(_))) => Self::Pipe,
-            None if number == context::NO_SYSCALL && io => Self::MajorFault,
-            None if io => Self::BlockRead,
-            None => Self::Other,
-        }
-    }
-
-    /// Its name in the report.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::IdleInTransaction => "idle_in_transaction",
-            Self::Fsync => "fsync",
-            Self::BlockRead => "block_read",
-            Self::BlockWrite => "block_write",
-            Self::WritebackWait => "writeback_wait",
-            Self::DirtyThrottle => "dirty_throttle",
-            Self::Reclaim => "reclaim",
-            Self::MemcgReclaim => "memcg_reclaim",
-            Self::MemcgThrottle => "memcg_throttle",
-            Self::MemcgOom => "memcg_oom",
-            Self::MajorFault => "major_fault",
-            Self::MmapLock => "mmap_lock",
-            Self::Journal => "journal",
-            Self::BlockQueue => "block_queue",
-            Self::NetworkFilesystem => "network_filesystem",
-            Self::FilesystemLock => "filesystem_lock",
-            Self::FilesystemFrozen => "filesystem_frozen",
-            Self::Futex => "futex",
-            Self::Semaphore => "semaphore",
-            Self::SocketRead => "socket_read",
-            Self::SocketWrite => "socket_write",
-            Self::Pipe => "pipe",
-            Self::Poll => "poll",
-            Self::Sleep => "sleep",
-            Self::Exit => "exit",
-            Self::Stopped => "stopped",
-            Self::Frozen => "frozen",
-            Self::Child => "child",
-            Self::IoUring => "io_uring",
-            Self::Other => "other",
+        match (word & context::IDLE != 0, word & context::IN_TRANSACTION != 0) {
+            (true, true) => Self::IdleInTransaction,
+            (true, false) => Self::Idle,
+            (false, _) => Self::Blocked(cause(word)),
         }
     }
 
     /// State and cause of the part of a ledger it makes: idleness is a state of its own.
-    pub const fn part(self) -> (&'static str, Option<&'static str>) {
+    pub const fn part(self) -> (State, Option<Cause>) {
         match self {
-            Self::Idle => ("idle", None),
-            Self::IdleInTransaction => ("idle_in_transaction", None),
-            _ => ("blocked", Some(self.name())),
+            Self::Idle => (State::Idle, None),
+            Self::IdleInTransaction => (State::IdleInTransaction, None),
+            Self::Blocked(cause) => (State::Blocked, Some(cause)),
         }
+    }
+}
+
+/// What the kernel did meanwhile, by the facts of a context.
+fn cause(word: u32) -> Cause {
+    let has = |fact: u32| word & fact != 0;
+    // The kernel's own business first: it can befall a task in any call.
+    for (fact, cause) in FACTS {
+        if has(*fact) {
+            return *cause;
+        }
+    }
+    if let Some(cause) = context::stack_of(word).and_then(stack::cause)
+        && (cause != Cause::FilesystemFrozen || context::is_on_a_file(word))
+    {
+        return cause;
+    }
+    let number = word & context::SYSCALL_MASK;
+    let (io, lock) = (has(context::IOWAIT), has(context::UNINTERRUPTIBLE));
+    match CALLS.iter().find(|(numbers, _)| numbers.contains(&number)) {
+        Some((_, Call::Is(cause))) => *cause,
+        _ if has(context::WRITEBACK_WAIT) => Cause::WritebackWait,
+        Some((_, Call::File(cause))) if io => *cause,
+        Some((_, Call::File(_))) if lock => Cause::FilesystemLock,
+        Some((_, Call::File(_))) => Cause::Pipe,
+        None if number == context::NO_SYSCALL && io => Cause::MajorFault,
+        None if io => Cause::BlockRead,
+        None => Cause::Other,
     }
 }
 
@@ -207,28 +130,16 @@ mod tests {
     use super::*;
     use context::*;
 
-    /// `docs/ledger.md` explains every cause, and none that is not.
+    /// No cause is only a name: each comes from a call, a fact, a stack, or from what is left.
     #[test]
-    fn every_cause_is_explained() {
-        let (_, causes) = include_str!("../../docs/ledger.md").split_once("## Causes").expect("the section");
-        let row = |line: &'static str| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name);
-        let explained: BTreeSet<&str> = causes.lines().filter_map(row).collect();
+    fn every_cause_is_found() {
         let of_calls = CALLS.iter().map(|(_, call)| match call {
             Call::Is(cause) | Call::File(cause) => *cause,
         });
-        let others = [
-            Cause::WritebackWait,
-            Cause::DirtyThrottle,
-            Cause::Reclaim,
-            Cause::MemcgReclaim,
-            Cause::MajorFault,
-            Cause::FilesystemLock,
-            Cause::Pipe,
-            Cause::Stopped,
-            Cause::Other,
-        ];
-        let all = of_calls.chain(stack::causes()).chain(others).map(Cause::name);
-        assert_eq!(explained, all.collect());
+        let left = [Cause::WritebackWait, Cause::FilesystemLock, Cause::Pipe, Cause::MajorFault, Cause::Other];
+        let found: BTreeSet<Cause> =
+            of_calls.chain(FACTS.iter().map(|(_, cause)| *cause)).chain(stack::causes()).chain(left).collect();
+        assert_eq!(found, Cause::SLEEPS.iter().map(|(cause, ..)| *cause).collect());
     }
 
     #[test]
@@ -261,11 +172,11 @@ mod tests {
             (18 | FROZEN, Cause::Frozen),
             (426, Cause::IoUring),
             (999, Cause::Other),
-            (IDLE | 232, Cause::Idle),
-            (IDLE | IN_TRANSACTION | 232, Cause::IdleInTransaction),
         ] {
-            assert_eq!(Cause::of(word), cause, "{word:#x}");
+            assert_eq!(Sleep::of(word), Sleep::Blocked(cause), "{word:#x}");
         }
+        assert_eq!(Sleep::of(IDLE | 232), Sleep::Idle);
+        assert_eq!(Sleep::of(IDLE | IN_TRANSACTION | 232), Sleep::IdleInTransaction);
     }
 
     #[test]

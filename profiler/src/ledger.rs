@@ -5,9 +5,10 @@
 use pgstrobe_common::{ledger as kernel, record::Finished};
 
 use crate::{
-    cause::Cause,
+    cause::Sleep,
     postgres::wait_event,
     report::model::{Ledger as Model, LedgerPart},
+    vocabulary::{Cause, State},
 };
 
 /// Sum of many kernel ledgers and of the wall time they cover. Times are nanoseconds.
@@ -20,8 +21,8 @@ pub struct Ledger {
     preempted: Sum,
     throttled: Sum,
     other: Sum,
-    /// By `wait_event_info` and cause; few, so a list.
-    parts: Vec<(u32, Cause, Sum)>,
+    /// By `wait_event_info` and kind of sleep; few, so a list.
+    parts: Vec<(u32, Sleep, Sum)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +79,7 @@ impl Ledger {
         self.throttled.add(part.throttled_ns, part.throttles as u64);
         self.other.add(part.other_ns, part.other_count as u64);
         for part in part.parts.iter().take_while(|part| part.count != 0) {
-            self.blocked(part.wait_event_info, Cause::of(part.context), part.ns, part.count as u64);
+            self.blocked(part.wait_event_info, Sleep::of(part.context), part.ns, part.count as u64);
         }
     }
 
@@ -90,10 +91,10 @@ impl Ledger {
         self.preempted.add(short.preempted.ns, short.preempted.count);
     }
 
-    fn blocked(&mut self, event: u32, cause: Cause, ns: u64, count: u64) {
-        match self.parts.iter_mut().find(|part| part.0 == event && part.1 == cause) {
+    fn blocked(&mut self, event: u32, sleep: Sleep, ns: u64, count: u64) {
+        match self.parts.iter_mut().find(|part| part.0 == event && part.1 == sleep) {
             Some((_, _, sum)) => sum.add(ns, count),
-            None => self.parts.push((event, cause, Sum { ns, count })),
+            None => self.parts.push((event, sleep, Sum { ns, count })),
         }
     }
 
@@ -106,8 +107,8 @@ impl Ledger {
         self.preempted.add(other.preempted.ns, other.preempted.count);
         self.throttled.add(other.throttled.ns, other.throttled.count);
         self.other.add(other.other.ns, other.other.count);
-        for (event, cause, sum) in &other.parts {
-            self.blocked(*event, *cause, sum.ns, sum.count);
+        for (event, sleep, sum) in &other.parts {
+            self.blocked(*event, *sleep, sum.ns, sum.count);
         }
     }
 
@@ -116,7 +117,7 @@ impl Ledger {
         let mut parts = Vec::with_capacity(self.parts.len() + 6);
         // The kernel's run-queue clock and the monotonic one differ by a little: a part is never let past the whole.
         let mut left = self.wall_ns;
-        let mut push = |state: &'static str, event: Option<u32>, cause: Option<&'static str>, sum: Sum| {
+        let mut push = |state: State, event: Option<u32>, cause: Option<Cause>, sum: Sum| {
             let ns = sum.ns.min(left);
             left -= ns;
             if ns != 0 || sum.count != 0 {
@@ -134,17 +135,17 @@ impl Ledger {
             }
             left
         };
-        for (event, cause, sum) in &self.parts {
-            let (state, cause) = cause.part();
+        for (event, sleep, sum) in &self.parts {
+            let (state, cause) = sleep.part();
             push(state, Some(*event), cause, *sum);
         }
-        push("runnable", None, Some("cpu_quota"), self.throttled);
-        push("runnable", None, Some("preempted"), self.preempted);
-        push("runnable", None, Some("woken"), self.woken);
-        push("interrupted", None, None, Sum { ns: self.interrupted_ns, count: 0 });
-        let left = push("cpu", None, None, Sum { ns: self.cpu_ns, count: 0 });
+        push(State::Runnable, None, Some(Cause::CpuQuota), self.throttled);
+        push(State::Runnable, None, Some(Cause::Preempted), self.preempted);
+        push(State::Runnable, None, Some(Cause::Woken), self.woken);
+        push(State::Interrupted, None, None, Sum { ns: self.interrupted_ns, count: 0 });
+        let left = push(State::Cpu, None, None, Sum { ns: self.cpu_ns, count: 0 });
         // Sleeps that found no room, and whatever else no part explains.
-        push("unattributed", None, None, Sum { ns: left, count: self.other.count });
+        push(State::Unattributed, None, None, Sum { ns: left, count: self.other.count });
         parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
         parts.shrink_to_fit();
         Model { wall_ns: self.wall_ns, parts }
@@ -168,7 +169,7 @@ mod tests {
         ledger
     }
 
-    fn ns_of(model: &Model, state: &str) -> u64 {
+    fn ns_of(model: &Model, state: State) -> u64 {
         model.parts.iter().filter(|part| part.state == state).map(|part| part.ns).sum()
     }
 
@@ -181,8 +182,8 @@ mod tests {
         let model = ledger.model(15);
         assert_eq!(model.wall_ns, 110);
         assert_eq!(model.parts.iter().map(|part| part.ns).sum::<u64>(), 110);
-        assert_eq!([ns_of(&model, "cpu"), ns_of(&model, "runnable"), ns_of(&model, "blocked")], [79, 10, 20]);
-        assert_eq!(ns_of(&model, "unattributed"), 1);
+        assert_eq!([State::Cpu, State::Runnable, State::Blocked].map(|state| ns_of(&model, state)), [79, 10, 20]);
+        assert_eq!(ns_of(&model, State::Unattributed), 1);
     }
 
     #[test]

@@ -23,4 +23,5 @@ pub mod run;
 pub mod say;
 pub mod session;
 pub mod ticker;
+pub mod vocabulary;
 pub mod words;

@@ -52,7 +52,7 @@ fn sync(aggregate: &mut Aggregate, pid: u32, file: u32) {
     let header = Header::of::<Sync>(0, pid, 0);
     let duration_ns = 100 * MICROSECOND;
     let (syscall, ret, backend_type, file_mode) = (0, 0, u32::MAX, 0o100_600);
-    aggregate.sync(&Sync { header, duration_ns, syscall, ret, backend_type, file_mode, path }, "client backend");
+    aggregate.sync(&Sync { header, duration_ns, syscall, ret, backend_type, file_mode, path }, Role::ClientBackend);
 }
 
 /// Classes of texts as long as the server shows them by default, and some of the longest there are.

@@ -41,7 +41,7 @@ fn per_process_as_bpftrace() {
         let mut seen: BTreeMap<(u32, String), u64> = BTreeMap::new();
         // A write that is a sync is no sync call: bpftrace does not count it here, strace does below.
         for row in report.fsync.by.iter().filter(|row| row.syscall != "write") {
-            *seen.entry((row.pid, row.syscall.clone())).or_default() += row.count;
+            *seen.entry((row.pid, row.syscall.to_string())).or_default() += row.count;
         }
         assert!(expected.values().sum::<u64>() > 5, "{method}: bpftrace saw next to nothing: {expected:?}");
         assert_eq!(seen, expected, "{method}");
@@ -70,7 +70,7 @@ fn per_file_as_strace() {
         expected.retain(|(_, call, file), _| call != "write" || synced_write(file));
         let mut seen: BTreeMap<(u32, String, String), u64> = BTreeMap::new();
         for row in &report.fsync.by {
-            *seen.entry((row.pid, row.syscall.clone(), row.file.clone())).or_default() += row.count;
+            *seen.entry((row.pid, row.syscall.to_string(), row.file.clone())).or_default() += row.count;
         }
         assert!(expected.values().sum::<u64>() > 100, "{method}: strace saw too little: {expected:?}");
         assert_eq!(seen, expected, "{method}");

@@ -13,7 +13,7 @@ use crate::{postgres::backend::Role, report::model};
 const MAX_ROWS: usize = 1_000;
 
 /// Role of those that waited, their class, role of those that ended the wait.
-type Key = (&'static str, Option<u32>, &'static str);
+type Key = (Role, Option<u32>, Role);
 
 #[derive(Clone, Copy, Default)]
 struct Sum {
@@ -62,8 +62,8 @@ pub(super) struct Aio {
 
 struct Pending {
     start_ns: u64,
-    role: &'static str,
-    by: Vec<(&'static str, Sum)>,
+    role: Role,
+    by: Vec<(Role, Sum)>,
 }
 
 impl Aio {
@@ -74,7 +74,7 @@ impl Aio {
 
     fn add(&mut self, mut key: Key, sum: &Sum) {
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
-            key = ("other", None, key.2);
+            key = (Role::Other, None, key.2);
         }
         self.rows.entry(key).or_default().add(sum);
     }
@@ -82,7 +82,7 @@ impl Aio {
     fn leave(&mut self, pid: u32, class: Option<u32>) {
         let Some(pending) = self.pending.remove(&pid) else { return };
         for (by, sum) in &pending.by {
-            self.add((pending.role, class, by), sum);
+            self.add((pending.role, class, *by), sum);
         }
     }
 }
@@ -92,11 +92,11 @@ impl Aggregate {
     pub fn aio_wake(&mut self, wake: &AioWake) {
         let pid = wake.header.pid;
         let role = |pid| self.identity(pid).map_or(Role::Unknown, |identity| identity.role);
-        let (role, by) = (role(pid).name(), role(wake.waker));
+        let (role, by) = (role(pid), role(wake.waker));
         let sum = Sum::of(wake, by == Role::IoWorker);
         let aio = &mut self.aio;
         if wake.start_ns == 0 {
-            return aio.add((role, None, by.name()), &sum);
+            return aio.add((role, None, by), &sum);
         }
         if aio.pending.get(&pid).is_some_and(|pending| pending.start_ns != wake.start_ns) {
             // The end of that statement was not seen: it has no class.
@@ -104,9 +104,9 @@ impl Aggregate {
         }
         let new = || Pending { start_ns: wake.start_ns, role, by: Vec::new() };
         let sums = &mut aio.pending.entry(pid).or_insert_with(new).by;
-        match sums.iter_mut().find(|(of, _)| *of == by.name()) {
+        match sums.iter_mut().find(|(of, _)| *of == by) {
             Some((_, known)) => known.add(&sum),
-            None => sums.push((by.name(), sum)),
+            None => sums.push((by, sum)),
         }
     }
 
@@ -201,13 +201,13 @@ mod tests {
         aggregate.aio_wake(&wake(OTHER, 2_000));
         end(&mut aggregate, 500);
         let rows = aggregate.aio_waits();
-        let row = |by: &str| rows.iter().find(|row| row.by == by).unwrap();
-        let worker = row("io worker");
+        let row = |by: Role| rows.iter().find(|row| row.by == by).unwrap();
+        let worker = row(Role::IoWorker);
         assert_eq!((worker.query.as_deref(), worker.count, worker.total_ns), (Some("SELECT $1"), 1, 1_000));
         assert_eq!((worker.queued_ns, worker.reading_ns, worker.completing_ns), (300, 600, 100));
         assert_eq!(worker.from_device, 1);
         // Another one's last call need not be the read.
-        let other = row("client backend");
+        let other = row(Role::ClientBackend);
         assert_eq!((other.total_ns, other.queued_ns, other.reading_ns), (1_000, 0, 0));
         aggregate.next_interval();
         assert_eq!(aggregate.aio_waits(), []);

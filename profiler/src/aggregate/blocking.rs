@@ -17,6 +17,7 @@ use std::{
 };
 
 use super::Aggregate;
+use crate::vocabulary::{BlockerState, Role, Word};
 use crate::{
     postgres::wait_event,
     report::model::{self, Report},
@@ -81,8 +82,9 @@ impl Sight {
 /// How a blocker stands at a moment.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    pub role: &'static str,
-    pub state: &'static str,
+    /// None where it is not known, as for one that is gone.
+    pub role: Option<Role>,
+    pub state: Option<BlockerState>,
     /// Raw, and whether it is cut.
     pub text: Option<(Vec<u8>, bool)>,
     pub running_ns: u64,
@@ -378,8 +380,8 @@ impl Open {
 fn blocker(pid: u32, queued: bool, standing: &Standing) -> model::Blocker {
     model::Blocker {
         pid,
-        role: standing.role.into(),
-        state: if queued { "waiting" } else { standing.state }.into(),
+        role: standing.role.map(Word::from).unwrap_or_default(),
+        state: if queued { Some(BlockerState::Waiting) } else { standing.state }.map(Word::from).unwrap_or_default(),
         query: None,
         running_ns: standing.running_ns,
         idle_in_transaction_ns: standing.idle_ns,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use pgstrobe_common::record::IdleInTransaction;
 
-use super::{Aggregate, Backend, Class, syscall_name};
+use super::{Aggregate, Backend, Class};
 use crate::{
     hist::Histogram,
     ledger::Ledger,
     postgres::wait_event,
     report::model::{self, Report},
+    vocabulary::{self, Word},
 };
 
 impl Aggregate {
@@ -57,7 +58,7 @@ impl Aggregate {
         let syncs = &backend.syncs.latency;
         model::Backend {
             pid: backend.pid,
-            role: identity.role.name().into(),
+            role: identity.role.into(),
             leader: identity.leader,
             namespace_pid: backend.namespace_pid,
             database: identity.database.clone(),
@@ -87,9 +88,9 @@ impl Aggregate {
             idle: IdleInTransaction,
             samples: BTreeMap<u32, u64>,
         }
-        let mut roles: BTreeMap<&str, Role> = BTreeMap::new();
+        let mut roles: BTreeMap<Word<vocabulary::Role>, Role> = BTreeMap::new();
         for backend in self.backends() {
-            let role = roles.entry(backend.identity.role.name()).or_default();
+            let role = roles.entry(backend.identity.role.into()).or_default();
             role.processes += 1;
             role.class.merge(&backend.class);
             role.outside.merge(&backend.outside);
@@ -107,7 +108,7 @@ impl Aggregate {
         roles
             .into_iter()
             .map(|(name, role)| model::Role {
-                role: name.into(),
+                role: name,
                 processes: role.processes,
                 statements: role.class.latency.count(),
                 latency: role.class.latency.summary(),
@@ -199,7 +200,7 @@ impl Aggregate {
                 model::FsyncBy {
                     role: key.role.into(),
                     pid: key.pid,
-                    syscall: syscall_name(key.syscall).into(),
+                    syscall: key.call.into(),
                     file_kind: key.kind.into(),
                     file: key.file.clone(),
                     relation: None,

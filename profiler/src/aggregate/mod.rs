@@ -50,7 +50,7 @@ use rustc_hash::FxHashMap;
 use shares::Shares;
 use slowest::Slowest;
 pub(crate) use syncs::path_of;
-use syncs::{SyncKey, Syncs, syscall_name};
+use syncs::{SyncKey, Syncs};
 use tail::Tail;
 use texts::Texts;
 use workers::Workers;
@@ -237,8 +237,8 @@ impl Aggregate {
     }
 
     /// The roles of all processes, those that ended in this interval included.
-    pub fn role_names(&self) -> HashMap<u32, &'static str> {
-        let of = |backend: &Backend| (backend.pid, backend.identity.role.name());
+    pub fn roles_by_pid(&self) -> HashMap<u32, Role> {
+        let of = |backend: &Backend| (backend.pid, backend.identity.role);
         // A number that is in use again is that of the one that lives.
         self.ended.iter().chain(self.live.values()).map(of).collect()
     }

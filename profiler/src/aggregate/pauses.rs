@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use pgstrobe_common::record::Pause;
 
 use super::{Aggregate, queries::ClassKey};
+use crate::vocabulary::Role;
 use crate::{
     hist::Histogram,
     kernel::{device, vm::page_bytes},
@@ -23,7 +24,7 @@ const MAX_PIDS: usize = 100;
 const MAX_SECONDS: u64 = 100_000;
 
 /// A text's number, where the pause was in a statement.
-type Key = (&'static str, Option<u32>);
+type Key = (Role, Option<u32>);
 
 #[derive(Default)]
 pub(super) struct Pauses {
@@ -36,7 +37,7 @@ pub(super) struct Pauses {
 
 struct Pending {
     start_ns: u64,
-    role: &'static str,
+    role: Role,
     group: Group,
     longest: Vec<Pause>,
 }
@@ -81,7 +82,7 @@ impl Pauses {
 
     fn add(&mut self, mut key: Key, group: &Group, longest: impl IntoIterator<Item = Pause>) {
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
-            key = ("other", None);
+            key = (Role::Other, None);
         }
         self.groups.entry(key).or_default().merge(group);
         for pause in longest {
@@ -97,7 +98,7 @@ impl Aggregate {
         let second = pause.header.ts_ns.saturating_sub(self.began_ns) / 1_000_000_000;
         let sum = self.pauses.seconds.entry(second.min(MAX_SECONDS)).or_default();
         *sum = (sum.0 + 1, sum.1 + pause.paused_ns);
-        let role = self.identity(pid).map_or("unknown", |identity| identity.role.name());
+        let role = self.identity(pid).map_or(Role::Unknown, |identity| identity.role);
         if pause.start_ns == 0 {
             return self.pauses.add((role, None), &Group::one(pause), [*pause]);
         }
@@ -164,7 +165,7 @@ impl Aggregate {
         *into = model::Pauses { total_ns: all.sum(), latency: all.summary(), by, longest, seconds };
     }
 
-    fn pause_model(&self, pause: &Pause, role: &str, query: Option<String>) -> model::Pause {
+    fn pause_model(&self, pause: &Pause, role: Role, query: Option<String>) -> model::Pause {
         let page = page_bytes();
         let limits = &pause.limits;
         model::Pause {

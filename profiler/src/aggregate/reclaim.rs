@@ -26,14 +26,14 @@ const MAX_PIDS: usize = 100;
 const MAX_WORKERS: usize = 1_000;
 
 /// A text's number, where it was in a statement.
-type Key = (&'static str, Option<u32>);
+type Key = (Role, Option<u32>);
 
 #[derive(Default)]
 pub(super) struct Reclaims {
     groups: HashMap<Key, Group>,
     /// Statements that are open at the end of the interval: role, text.
-    open: Vec<(&'static str, Option<String>, Group)>,
-    backends: BTreeMap<u32, (&'static str, ReclaimSums)>,
+    open: Vec<(Role, Option<String>, Group)>,
+    backends: BTreeMap<u32, (Role, ReclaimSums)>,
     /// What of a live process was reported: outside statements, and of the statement that was open.
     reported: HashMap<u32, Reported>,
     /// Of workers that ended, by leader: when, and what they freed.
@@ -94,15 +94,15 @@ impl Reclaims {
 
     fn enter(&mut self, mut key: Key, group: &Group) {
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
-            key = ("other", None);
+            key = (Role::Other, None);
         }
         self.groups.entry(key).or_default().merge(group);
     }
 
     /// Of one backend, wherever it was.
-    fn of_backend(&mut self, pid: u32, role: &'static str, sums: &ReclaimSums) {
+    fn of_backend(&mut self, pid: u32, role: Role, sums: &ReclaimSums) {
         let full = self.backends.len() >= MAX_BACKENDS && !self.backends.contains_key(&pid);
-        let (pid, role) = if full { (0, "other") } else { (pid, role) };
+        let (pid, role) = if full { (0, Role::Other) } else { (pid, role) };
         let entry = self.backends.entry(pid).or_default();
         entry.0 = role;
         add(&mut entry.1, sums);
@@ -114,7 +114,7 @@ impl Aggregate {
     pub fn reclaimed(&mut self, record: &Reclaimed) {
         let pid = record.header.pid;
         let identity = self.identity(pid);
-        let role = identity.map_or("unknown", |identity| identity.role.name());
+        let role = identity.map_or(Role::Unknown, |identity| identity.role);
         let leader = identity.filter(|one| one.role == Role::ParallelWorker).and_then(|one| one.leader);
         if record.flags & RECLAIM_OUTSIDE != 0 {
             let before = self.reclaims.reported.remove(&pid).unwrap_or_default();
@@ -146,7 +146,7 @@ impl Aggregate {
     }
 
     /// A worker's account waits for the class of its leader's statement.
-    fn leave_reclaim(&mut self, leader: u32, ended_ns: u64, role: &'static str, group: Group) {
+    fn leave_reclaim(&mut self, leader: u32, ended_ns: u64, role: Role, group: Group) {
         let waiting = self.reclaims.workers.entry(leader).or_default();
         if waiting.len() < MAX_WORKERS && self.live.contains_key(&leader) {
             return waiting.push((ended_ns, group));
@@ -158,7 +158,7 @@ impl Aggregate {
     pub(super) fn forget_reclaim(&mut self, pid: u32) {
         self.reclaims.reported.remove(&pid);
         for (_, group) in self.reclaims.workers.remove(&pid).unwrap_or_default() {
-            self.reclaims.enter((Role::ParallelWorker.name(), None), &group);
+            self.reclaims.enter((Role::ParallelWorker, None), &group);
         }
     }
 
@@ -169,7 +169,7 @@ impl Aggregate {
         }
         for (ended_ns, group) in self.reclaims.workers.remove(&pid).unwrap_or_default() {
             let its = (finished.start_ns..=finished.end_ns).contains(&ended_ns);
-            self.reclaims.enter((Role::ParallelWorker.name(), its.then_some(class.0)), &group);
+            self.reclaims.enter((Role::ParallelWorker, its.then_some(class.0)), &group);
         }
     }
 
@@ -180,7 +180,7 @@ impl Aggregate {
             return;
         }
         let Some(identity) = self.identity(pid) else { return };
-        let role = identity.role.name();
+        let role = identity.role;
         let leader = identity.leader;
         let reported = self.reclaims.reported.entry(pid).or_default();
         let gained = since(outside, &reported.outside);
@@ -211,15 +211,15 @@ impl Aggregate {
         let mut all = ReclaimSums::default();
         reclaims.backends.values().for_each(|(_, sums)| add(&mut all, sums));
         (into.host, into.cgroup) = (model_of(&all[RECLAIM_HOST]), model_of(&all[RECLAIM_CGROUP]));
-        let mut by: BTreeMap<(&str, Option<String>), Group> = BTreeMap::new();
+        let mut by: BTreeMap<(Role, Option<String>), Group> = BTreeMap::new();
         for ((role, text), group) in &reclaims.groups {
-            by.entry((role, text.map(|text| self.texts.get(text).text.clone()))).or_default().merge(group);
+            by.entry((*role, text.map(|text| self.texts.get(text).text.clone()))).or_default().merge(group);
         }
         for (role, text, group) in &reclaims.open {
-            by.entry((role, text.clone())).or_default().merge(group);
+            by.entry((*role, text.clone())).or_default().merge(group);
         }
         for group in reclaims.workers.values().flatten() {
-            by.entry((Role::ParallelWorker.name(), None)).or_default().merge(&group.1);
+            by.entry((Role::ParallelWorker, None)).or_default().merge(&group.1);
         }
         into.by = by
             .into_iter()

@@ -9,10 +9,11 @@
 use pgstrobe_common::{ledger::Ledger as KernelLedger, record::Finished};
 
 use crate::{
-    cause::Cause,
+    cause::Sleep,
     hist::Histogram,
     postgres::wait_event::{self, WaitEvent},
     report::model,
+    vocabulary::{Cause, State},
 };
 
 const MAX_PARTS: usize = 64;
@@ -20,8 +21,8 @@ const QUANTILE: f64 = 0.99;
 
 #[derive(Default)]
 pub(super) struct Shares {
-    /// By wait event and cause; few, so a list.
-    parts: Vec<((u32, Cause), Histogram)>,
+    /// By wait event and kind of sleep; few, so a list.
+    parts: Vec<((u32, Sleep), Histogram)>,
     woken: Histogram,
     preempted: Histogram,
     throttled: Histogram,
@@ -46,7 +47,7 @@ impl Shares {
 
     pub fn slept(&mut self, wall_ns: u64, ledger: &KernelLedger) {
         for part in ledger.parts.iter().take_while(|part| part.count != 0) {
-            let key = (part.wait_event_info, Cause::of(part.context));
+            let key = (part.wait_event_info, Sleep::of(part.context));
             let known = self.parts.iter().position(|(known, _)| *known == key);
             if known.is_none() && self.parts.len() < MAX_PARTS {
                 self.parts.push((key, Histogram::new()));
@@ -72,29 +73,29 @@ impl Shares {
     /// Enters the quantiles into the ledger of all statements, whose latencies are `all`.
     pub fn enter(&self, ledger: &mut model::Ledger, all: &Histogram, major: u32) {
         let n = all.count();
-        let mut set = |state: &str, event: &WaitEvent, cause: Option<&str>, of: &Histogram| {
+        let mut set = |state: State, event: &WaitEvent, cause: Option<Cause>, of: &Histogram| {
             let same = |part: &&mut model::LedgerPart| {
                 part.state == state
-                    && part.cause.as_deref() == cause
+                    && part.cause() == cause
                     && part.wait_event_type == event.class
                     && part.wait_event == event.event
             };
             let p99 = Some(of.quantile_of(QUANTILE, n));
             ledger.parts.iter_mut().filter(same).for_each(|part| part.p99_ns = part.p99_ns.max(p99));
         };
-        for ((event, cause), histogram) in &self.parts {
-            let (state, cause) = cause.part();
+        for ((event, sleep), histogram) in &self.parts {
+            let (state, cause) = sleep.part();
             set(state, &wait_event::decode(major, *event), cause, histogram);
         }
         let none = WaitEvent::default();
-        set("runnable", &none, Some("woken"), &self.woken);
-        set("runnable", &none, Some("preempted"), &self.preempted);
-        set("runnable", &none, Some("cpu_quota"), &self.throttled);
-        set("interrupted", &none, None, &self.interrupted);
-        set("unattributed", &none, None, &self.other);
+        set(State::Runnable, &none, Some(Cause::Woken), &self.woken);
+        set(State::Runnable, &none, Some(Cause::Preempted), &self.preempted);
+        set(State::Runnable, &none, Some(Cause::CpuQuota), &self.throttled);
+        set(State::Interrupted, &none, None, &self.interrupted);
+        set(State::Unattributed, &none, None, &self.other);
         let mut cpu = all.clone();
         cpu.replace(&self.left, &self.left_cpu);
-        set("cpu", &none, None, &cpu);
+        set(State::Cpu, &none, None, &cpu);
     }
 }
 
@@ -157,16 +158,16 @@ mod tests {
         }
         let mut ledger = sum.model(15);
         shares.enter(&mut ledger, &all, 15);
-        let check = |state: &str, class: Option<&str>, mut values: Vec<u64>| {
+        let check = |state: State, class: Option<&str>, mut values: Vec<u64>| {
             let part = ledger.parts.iter().find(|p| p.state == state && p.wait_event_type.as_deref() == class).unwrap();
             values.sort_unstable();
             let (got, expected) = (part.p99_ns.unwrap(), values[9_899]);
             assert!(got >= expected && got - expected <= expected / 100, "{state} {class:?}: {got}, not {expected}");
         };
-        check("cpu", None, cpu);
-        check("runnable", None, runnable);
-        check("blocked", Some("Lock"), lock);
-        check("blocked", Some("Client"), client);
+        check(State::Cpu, None, cpu);
+        check(State::Runnable, None, runnable);
+        check(State::Blocked, Some("Lock"), lock);
+        check(State::Blocked, Some("Client"), client);
     }
 
     #[test]

@@ -11,14 +11,15 @@ use crate::{
         backend::Role,
         relation::{self, RelationFile},
     },
+    vocabulary::{FileKind, SyncCall},
 };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct SyncKey {
     pub pid: u32,
-    pub role: &'static str,
-    pub syscall: u32,
-    pub kind: &'static str,
+    pub role: Role,
+    pub call: SyncCall,
+    pub kind: FileKind,
     pub file: String,
 }
 
@@ -30,16 +31,16 @@ pub(super) struct Syncs {
 
 impl Aggregate {
     /// A synchronising call ended.
-    pub fn sync(&mut self, record: &Sync, role: &'static str) {
+    pub fn sync(&mut self, record: &Sync, role: Role) {
         let path = path_of(&record.path);
         const S_IFMT: u32 = 0o170000;
         const S_IFDIR: u32 = 0o040000;
         let place = relation::classify(&path, &self.data_directory, record.file_mode & S_IFMT == S_IFDIR);
         let pid = record.header.pid;
-        if role == Role::Checkpointer.name() {
+        if role == Role::Checkpointer {
             self.checkpoints.synced(record.header.ts_ns, record.duration_ns, &place.file);
         }
-        let mut key = SyncKey { pid, role, syscall: record.syscall, kind: place.kind, file: place.file };
+        let mut key = SyncKey { pid, role, call: call(record.syscall), kind: place.kind, file: place.file };
         let known = self.syncs.contains_key(&key);
         self.new_files.extend(place.detail.filter(|_| !known && self.new_files.len() < MAX_SYNC_FILES));
         if self.syncs.len() >= MAX_SYNC_FILES && !known {
@@ -81,14 +82,14 @@ pub(crate) fn path_of(parts: &[[u8; PATH_PART_LEN]; PATH_PARTS]) -> String {
     names.join("/")
 }
 
-/// Name of a `SYNC_` constant.
-pub(super) fn syscall_name(syscall: u32) -> &'static str {
+/// What a `SYNC_` constant stands for.
+fn call(syscall: u32) -> SyncCall {
     match syscall {
-        SYNC_FSYNC => "fsync",
-        SYNC_FDATASYNC => "fdatasync",
-        SYNC_FILE_RANGE => "sync_file_range",
-        SYNC_MSYNC => "msync",
-        SYNC_WRITE => "write",
-        _ => "unknown",
+        SYNC_FSYNC => SyncCall::Fsync,
+        SYNC_FDATASYNC => SyncCall::Fdatasync,
+        SYNC_FILE_RANGE => SyncCall::SyncFileRange,
+        SYNC_MSYNC => SyncCall::Msync,
+        SYNC_WRITE => SyncCall::Write,
+        _ => SyncCall::Unknown,
     }
 }

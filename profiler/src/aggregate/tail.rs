@@ -114,6 +114,7 @@ mod tests {
     use pgstrobe_common::record::Finished;
 
     use super::*;
+    use crate::vocabulary::State;
 
     fn short(wall_ns: u64) -> Short {
         Short::of(&Finished { end_ns: wall_ns, cpu_ns: wall_ns, ..Finished::default() })
@@ -145,9 +146,9 @@ mod tests {
         assert_eq!((model.count, model.rest_count), (10, 990));
         assert!(model.from_ns <= 5_000_000 && model.from_ns > 4_600_000, "{}", model.from_ns);
         assert_eq!(model.ledger.wall_ns, 50_000_000);
-        let blocked: Vec<_> = model.ledger.parts.iter().filter(|part| part.state == "blocked").collect();
+        let blocked: Vec<_> = model.ledger.parts.iter().filter(|part| part.state == State::Blocked).collect();
         assert_eq!((blocked.len(), blocked[0].ns, blocked[0].count), (1, 40_000_000, 10));
-        assert!(!model.rest.parts.iter().any(|part| part.state == "blocked"), "{:?}", model.rest);
+        assert!(!model.rest.parts.iter().any(|part| part.state == State::Blocked), "{:?}", model.rest);
         assert_eq!(model.rest.wall_ns, (0..990).map(|n| 10_000 + n).sum::<u64>());
     }
 

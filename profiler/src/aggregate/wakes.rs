@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use pgstrobe_common::record::{WAKE_ACTIVE, WAKE_QUERY_ID, Wake};
 
 use super::{Aggregate, blocking::Ended, queries::ClassKey};
+use crate::vocabulary::{BlockerState, Role};
 use crate::{
     postgres::wait_event::{self, CLASS_LOCK},
     report::model,
@@ -73,7 +74,7 @@ impl Aggregate {
             return;
         }
         // Not in a statement: a worker, or a role that has none.
-        let role = backend.identity.role.name();
+        let role = backend.identity.role;
         self.end_of_wait(wake, None, Some(format!("<{role}>")));
     }
 
@@ -131,13 +132,13 @@ impl Aggregate {
             _ => self.class_of_waker(wake),
         };
         let state = match idle {
-            true => "idle in transaction",
-            false if wake.flags & WAKE_ACTIVE != 0 => "active",
-            false => "idle",
+            true => BlockerState::IdleInTransaction,
+            false if wake.flags & WAKE_ACTIVE != 0 => BlockerState::Active,
+            false => BlockerState::Idle,
         };
         model::Blocker {
             pid: wake.waker,
-            role: self.identity(wake.waker).map_or("unknown", |identity| identity.role.name()).into(),
+            role: self.identity(wake.waker).map_or(Role::Unknown, |identity| identity.role).into(),
             state: state.into(),
             query: class.map(|class| self.texts.get(class).text.clone()),
             running_ns: wake.running_ns,
@@ -231,7 +232,7 @@ mod tests {
         let report = report(&[wake(TRANSACTION, 1_000, 900)]);
         let [row] = &report.blocking[..] else { panic!("{:?}", report.blocking) };
         assert_eq!((row.count, row.total_ns, row.query.as_str()), (1, 1_000, "SELECT $1"));
-        assert_eq!(row.blocker.state, "idle in transaction");
+        assert_eq!(row.blocker.state, BlockerState::IdleInTransaction);
         assert_eq!(row.blocker.query.as_deref(), Some("UPDATE t SET a = $1"));
     }
 

@@ -11,8 +11,10 @@ use pgstrobe_common::{
     ledger::Part,
 };
 
-use super::Cause;
-use crate::kernel::symbols::{self, Function};
+use crate::{
+    kernel::symbols::{self, Function},
+    vocabulary::Cause,
+};
 
 /// Functions that tell what a task waits for, wherever in its stack they are. Where several do, it is the one called last.
 /// Names differ between kernels; one that a kernel does not have, or has compiled into its callers, is not found there.
@@ -104,7 +106,7 @@ impl Stacks {
         self.functions.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Looks at the stacks of these parts that are new, so that [`Cause::of`] knows them.
+    /// Looks at the stacks of these parts that are new, so that [`Sleep::of`](super::Sleep::of) knows them.
     #[inline]
     pub fn learn(&mut self, parts: &[Part]) {
         parts.iter().take_while(|part| part.count != 0).for_each(|part| self.learn_word(part.context));
@@ -147,7 +149,7 @@ fn told_by(stack: &[u64], functions: &[Function], names: &[&str]) -> Option<usiz
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use super::{super::Sleep, *};
 
     #[test]
     fn the_function_called_last_tells() {
@@ -176,12 +178,16 @@ mod tests {
         KNOWN[8].store(SAYS_NOTHING, Ordering::Relaxed);
         let lock = FUNCTIONS.iter().position(|(_, names)| names.contains(&"percpu_rwsem_wait")).expect("a row");
         KNOWN[9].store(lock as u8 + 2, Ordering::Relaxed);
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(9)), Cause::FilesystemFrozen);
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | 56 | with_stack(9)), Cause::Child, "of fork, for the cgroups");
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | 231 | with_stack(9)), Cause::Exit);
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | NO_SYSCALL | with_stack(7)), Cause::Frozen);
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(8)), Cause::FilesystemLock);
-        assert_eq!(Cause::of(UNINTERRUPTIBLE | 18 | with_stack(127)), Cause::FilesystemLock);
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 18 | with_stack(9)), Sleep::Blocked(Cause::FilesystemFrozen));
+        assert_eq!(
+            Sleep::of(UNINTERRUPTIBLE | 56 | with_stack(9)),
+            Sleep::Blocked(Cause::Child),
+            "of fork, for the cgroups"
+        );
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 231 | with_stack(9)), Sleep::Blocked(Cause::Exit));
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | NO_SYSCALL | with_stack(7)), Sleep::Blocked(Cause::Frozen));
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 18 | with_stack(8)), Sleep::Blocked(Cause::FilesystemLock));
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 18 | with_stack(127)), Sleep::Blocked(Cause::FilesystemLock));
         for (word, unexplained) in [
             (UNINTERRUPTIBLE | 18, true),
             (18, true),

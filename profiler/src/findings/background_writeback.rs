@@ -4,6 +4,7 @@ use super::rule::{Confidence, Found, Rule, Severity, nothing};
 use super::time::{caused, cost, duration, is_notable, percent};
 use crate::report::model::Report;
 use crate::report::phrases::writeback::{dirty_setting, settings};
+use crate::vocabulary::Cause;
 use crate::words::bytes;
 
 /// It does not say how much of the waiting is the flusher's doing, so it explains no time and stands behind the rules that
@@ -15,7 +16,8 @@ const PACE: u64 = 16 << 20;
 
 fn find(report: &Report) -> Option<Found> {
     let writeback = &report.storage.writeback;
-    let waits = cost(report, |part| caused(part, &["fsync", "block_read", "block_write", "major_fault"]));
+    let waits =
+        cost(report, |part| caused(part, &[Cause::Fsync, Cause::BlockRead, Cause::BlockWrite, Cause::MajorFault]));
     if !is_notable(report, waits.ns) {
         return None;
     }

@@ -2,12 +2,13 @@
 
 use super::one_cause::OneCause;
 use super::rule::{Confidence, Rule};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule =
     Rule { id: "block_queue", about: |part| WAITS.is_about(part), symptom: false, find: |report| WAITS.find(report) };
 
 const WAITS: OneCause = OneCause {
-    cause: "block_queue",
+    cause: Cause::BlockQueue,
     confidence: Confidence::High,
     wait: "wait for room in a device's queue",
     title: "a block device took no request",

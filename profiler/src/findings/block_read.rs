@@ -10,6 +10,7 @@ use crate::report::{
     model::{AioWait, LedgerPart, Report},
     phrases::files::relation_name,
 };
+use crate::vocabulary::{Cause, Role};
 
 pub const RULE: Rule = Rule { id: "block_read", about: is_read, symptom: false, find };
 
@@ -20,8 +21,8 @@ pub fn is_read(part: &LedgerPart) -> bool {
         || waits_in(part, "IO", "AioIoUring")
         || waits(part, "LWLock", "AioUringCompletion");
     let other_rule = caused(part, &reclaim::CAUSES)
-        || caused(part, &["dirty_throttle", "major_fault", "block_queue", "network_filesystem"]);
-    relation && !other_rule || caused(part, &["block_read"]) && !waits_in(part, "IO", "BufFile")
+        || caused(part, &[Cause::DirtyThrottle, Cause::MajorFault, Cause::BlockQueue, Cause::NetworkFilesystem]);
+    relation && !other_rule || caused(part, &[Cause::BlockRead]) && !waits_in(part, "IO", "BufFile")
 }
 
 /// Bytes of relations that were read, and that the device was asked for.
@@ -61,7 +62,7 @@ pub fn find_reads(report: &Report) -> Option<(Cost, Vec<String>)> {
 
 /// Waits for reads that an io worker of 18 makes sleep for the worker: what that did is beside them.
 fn of_workers(report: &Report) -> impl Iterator<Item = &AioWait> {
-    report.storage.aio.iter().flat_map(|aio| &aio.waits).filter(|wait| wait.by == "io worker")
+    report.storage.aio.iter().flat_map(|aio| &aio.waits).filter(|wait| wait.by == Role::IoWorker)
 }
 
 fn workers_reads(report: &Report) -> Option<String> {
@@ -86,7 +87,7 @@ fn workers_in_device(report: &Report) -> u64 {
 }
 
 fn in_device(report: &Report) -> Cost {
-    cost(report, |part| is_read(part) && caused(part, &["block_read", "io_uring"]))
+    cost(report, |part| is_read(part) && caused(part, &[Cause::BlockRead, Cause::IoUring]))
 }
 
 fn find(report: &Report) -> Option<Found> {

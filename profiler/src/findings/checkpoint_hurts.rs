@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::rule::{Confidence, Found, Rule, nothing};
 use super::time::{duration, is_notable, number, percent, severity_of, share, short};
 use crate::report::model::{Ledger, Overlay, Report};
+use crate::report::phrases::parts::part_name;
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "checkpoint_hurts", about: nothing, symptom: false, find };
 
@@ -131,11 +133,9 @@ fn longer(overlay: &Overlay) -> Option<Longer> {
 fn by_name(ledger: &Ledger) -> BTreeMap<String, f64> {
     let mut by_name = BTreeMap::new();
     for part in &ledger.parts {
-        let name = match (&part.wait_event_type, &part.wait_event) {
-            (Some(class), Some(event)) => format!("{class}:{event}"),
-            _ if part.state == "cpu" => "on CPU".into(),
-            _ if part.state == "runnable" => "waiting for a CPU".into(),
-            _ => part.cause.as_deref().unwrap_or(&part.state).replace('_', " "),
+        let name = match &part.cause {
+            Some(cause) if part.state == State::Blocked && part.wait_event.is_none() => cause.replace('_', " "),
+            _ => part_name(part),
         };
         *by_name.entry(name).or_default() += part.ns as f64;
     }

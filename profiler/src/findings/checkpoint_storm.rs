@@ -4,6 +4,7 @@ use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{cost, duration, number, percent, waits};
 use super::wal::{self, is_wal_or_data};
 use crate::report::model::{Checkpoint, LedgerPart, Report};
+use crate::vocabulary::CheckpointCause;
 use crate::words::bytes;
 
 pub const RULE: Rule = Rule { id: "checkpoint_storm", about: is_flush, symptom: false, find };
@@ -20,7 +21,7 @@ fn is_flush(part: &LedgerPart) -> bool {
 
 fn find(report: &Report) -> Option<Found> {
     let wal = &report.storage.wal;
-    let by_wal: Vec<&Checkpoint> = wal.checkpoints.iter().filter(|one| one.cause == "wal").collect();
+    let by_wal: Vec<&Checkpoint> = wal.checkpoints.iter().filter(|one| one.cause == CheckpointCause::Wal).collect();
     let (first, last) = (by_wal.first()?, by_wal.last()?);
     if by_wal.len() < SEVERAL {
         return None;
@@ -90,6 +91,7 @@ fn enough(report: &Report, timeout_ns: u64, now: u64) -> u64 {
 mod tests {
     use super::super::testing::{self, find};
     use super::*;
+    use crate::report::fixture;
     use crate::report::model::{WalSettings, WalWritten};
 
     fn storm(cause: &str, apart_ms: i64) -> Report {
@@ -98,7 +100,7 @@ mod tests {
         let wal = &mut report.storage.wal;
         let one = |n: i64| Checkpoint {
             began_ns: n * apart_ms * 1_000_000,
-            cause: cause.into(),
+            cause: fixture::word(cause),
             buffers: 1_700,
             files: 9,
             ..Checkpoint::default()

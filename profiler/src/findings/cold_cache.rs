@@ -72,13 +72,14 @@ mod tests {
     use super::super::testing::{self, find};
     use super::*;
     use crate::report::model::{FileIo, RelationIo};
+    use crate::vocabulary::Fork;
 
     fn report(read: u64, device: u64, size: Option<u64>) -> Report {
         let mut report = testing::caused(400, &[("IO:DataFileRead", "block_read", 600)]);
         let io = FileIo { reads: 10, read_bytes: read << 20, device_read_bytes: device << 20, ..FileIo::default() };
         let size_bytes = size.map(|size| size << 20);
         report.storage.files.relations =
-            vec![RelationIo { relfilenode: 7, fork: "main".into(), size_bytes, io, ..RelationIo::default() }];
+            vec![RelationIo { relfilenode: 7, fork: Fork::Main.into(), size_bytes, io, ..RelationIo::default() }];
         report
     }
 

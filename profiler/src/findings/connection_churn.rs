@@ -4,6 +4,7 @@ use super::rule::{Confidence, Found, Rule, nothing};
 use super::time::{NOTABLE, duration, number, percent, severity_of, whole};
 use crate::report::model::{Ledger, Report};
 use crate::report::phrases::parts::part_name;
+use crate::vocabulary::Role;
 
 pub const RULE: Rule = Rule { id: "connection_churn", about: nothing, symptom: false, find };
 
@@ -12,7 +13,7 @@ const RATE: f64 = 1.0;
 
 fn find(report: &Report) -> Option<Found> {
     let (mut started, mut startup_ns) = (0, 0.0);
-    let clients = report.roles.iter().filter(|role| role.role == "client backend");
+    let clients = report.roles.iter().filter(|role| role.role == Role::ClientBackend);
     for role in clients.clone() {
         started += role.startup.count;
         startup_ns += role.startup.mean * role.startup.count as f64;
@@ -64,15 +65,15 @@ mod tests {
     use super::super::testing;
     use super::*;
     use crate::report::fixture;
-    use crate::report::model::Role;
+    use crate::report::model;
 
     #[test]
     fn a_connection_per_transaction_is_churn() {
         let mut report = testing::report(&[("cpu", "", 1_000)]);
-        report.roles = vec![Role {
-            role: "client backend".into(),
+        report.roles = vec![model::Role {
+            role: Role::ClientBackend.into(),
             startup: fixture::latency(1_000, 3_000_000.0, 0.3),
-            ..Role::default()
+            ..model::Role::default()
         }];
         let found = testing::find(&RULE, &report).unwrap();
         assert!(found.title.starts_with("100 connections a second"), "{}", found.title);

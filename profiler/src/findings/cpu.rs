@@ -2,15 +2,16 @@
 
 use super::time::{cost, duration, notable, percent};
 use crate::report::model::{LedgerPart, OtherProcess, Report};
+use crate::vocabulary::{Cause, State};
 
 /// Could run and got no CPU, for other reasons than a quota.
 pub fn is_crowded(part: &LedgerPart) -> bool {
-    part.state == "runnable" && part.cause.as_deref() != Some("cpu_quota")
+    part.state == State::Runnable && part.cause() != Some(Cause::CpuQuota)
 }
 
 /// Held back by the quota of its cgroup.
 pub fn is_quota(part: &LedgerPart) -> bool {
-    part.state == "runnable" && part.cause.as_deref() == Some("cpu_quota")
+    part.state == State::Runnable && part.cause() == Some(Cause::CpuQuota)
 }
 
 /// Whether a quota is behind all waiting for a CPU: backends crowd on what it leaves while the host has idle CPUs.
@@ -63,6 +64,6 @@ pub fn host_line(report: &Report) -> Option<String> {
 
 /// CPUs that the statements could have used on average.
 pub fn wanted(report: &Report) -> f64 {
-    let ns = cost(report, |part| part.state == "runnable" || part.state == "cpu").ns;
+    let ns = cost(report, |part| part.state == State::Runnable || part.state == State::Cpu).ns;
     ns as f64 / report.duration_ns.max(1) as f64
 }

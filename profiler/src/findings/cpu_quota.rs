@@ -4,12 +4,13 @@ use super::cpu::{host_line, is_quota, is_quota_behind_all, wanted};
 use super::rule::{Confidence, Found, Rule};
 use super::time::{cost, duration, in_waits, notable, percent, severity_of, worst_statement};
 use crate::report::model::Report;
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "cpu_quota", about: is_quota, symptom: false, find };
 
 fn find(report: &Report) -> Option<Found> {
     let quota = notable(report, is_quota)?;
-    let runnable = cost(report, |part| part.state == "runnable");
+    let runnable = cost(report, |part| part.state == State::Runnable);
     let all = is_quota_behind_all(report);
     let cost = if all { runnable } else { quota };
     let mut evidence = vec![

@@ -4,6 +4,7 @@ use super::cpu::{host_line, is_crowded, is_quota_behind_all, is_taken_by_others,
 use super::rule::{Confidence, Found, Rule};
 use super::time::{cost, duration, notable, percent, severity_of};
 use crate::report::model::Report;
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "cpu_saturation", about: is_crowded, symptom: false, find };
 
@@ -12,7 +13,7 @@ fn find(report: &Report) -> Option<Found> {
     if is_taken_by_others(report) || is_quota_behind_all(report) {
         return None;
     }
-    let cpu = cost(report, |part| part.state == "cpu");
+    let cpu = cost(report, |part| part.state == State::Cpu);
     let wanted = wanted(report);
     let mut evidence = vec![
         format!("{} runnable but not running, {} on a CPU", duration(runnable.ns), duration(cpu.ns)),
@@ -46,7 +47,7 @@ fn find(report: &Report) -> Option<Found> {
 }
 
 fn largest_on_cpu(report: &Report) -> Option<String> {
-    let on_cpu = |part: &crate::report::model::LedgerPart| part.state == "cpu";
+    let on_cpu = |part: &crate::report::model::LedgerPart| part.state == State::Cpu;
     super::time::worst_statement(report, on_cpu).map(|line| line.replacen("most of it", "most time on CPU", 1))
 }
 

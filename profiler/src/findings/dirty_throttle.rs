@@ -5,6 +5,7 @@ use super::rule::{Confidence, Found, Rule};
 use super::time::{caused, cost, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement};
 use crate::report::model::{LedgerPart, Pause, Report, WritebackSettings};
 use crate::report::phrases::writeback::{dirty_setting, limits, settings};
+use crate::vocabulary::Cause;
 use crate::words::{bytes, duration};
 
 pub const RULE: Rule = Rule { id: "dirty_throttle", about: is_about, symptom: false, find };
@@ -13,7 +14,7 @@ pub const RULE: Rule = Rule { id: "dirty_throttle", about: is_about, symptom: fa
 const EARLY: u64 = 64 << 20;
 
 fn is_throttled(part: &LedgerPart) -> bool {
-    caused(part, &["dirty_throttle"])
+    caused(part, &[Cause::DirtyThrottle])
 }
 
 fn is_about(part: &LedgerPart) -> bool {
@@ -47,7 +48,7 @@ fn limit_of(pause: &Pause, settings: &WritebackSettings) -> Limit {
 
 fn find(report: &Report) -> Option<Found> {
     let cost = cost(report, is_throttled);
-    let queue = file_lock::queue(report, "dirty_throttle");
+    let queue = file_lock::queue(report, Cause::DirtyThrottle);
     let explained_ns = cost.ns + queue.ns;
     if cost.ns == 0 || !is_notable(report, explained_ns) {
         return None;

@@ -4,13 +4,15 @@ use super::reclaim;
 use super::time::{Cost, caused, cost, waits};
 use super::wal::{is_queue, is_slow, is_sync};
 use crate::report::model::{BlockDevice, BlockNoise, BlockRequests, LedgerPart, Report};
+use crate::vocabulary::{Cause, Operation, OwnerKind};
 
 /// Waits for the log or for data to come from, or to reach, a device.
 pub fn is_disk(part: &LedgerPart) -> bool {
     let other = caused(part, &reclaim::CAUSES)
-        || caused(part, &["dirty_throttle", "major_fault", "block_queue", "network_filesystem"]);
+        || caused(part, &[Cause::DirtyThrottle, Cause::MajorFault, Cause::BlockQueue, Cause::NetworkFilesystem]);
     let data = waits(part, "IO", "DataFileRead") || waits(part, "IO", "DataFileSync");
-    !other && (is_sync(part) || data || caused(part, &["fsync", "block_read", "block_write", "journal"]))
+    !other
+        && (is_sync(part) || data || caused(part, &[Cause::Fsync, Cause::BlockRead, Cause::BlockWrite, Cause::Journal]))
 }
 
 /// The same, and the queue behind one who waits so.
@@ -28,7 +30,8 @@ pub fn disk_time(report: &Report) -> Cost {
 pub fn own_requests(report: &Report, device: &BlockDevice) -> (u64, u64) {
     let rows = report.storage.block.by.iter().filter(|row| row.device == device.device && row.owner.cluster);
     // A flush is the other side of a sync.
-    let rows = rows.filter(|row| matches!(row.operation.as_str(), "read" | "write" | "sync"));
+    let rows =
+        rows.filter(|row| matches!(row.operation.known(), Some(Operation::Read | Operation::Write | Operation::Sync)));
     rows.fold((0, 0), |(n, ns), row| (n + row.requests.device_time.count, ns + device_ns(&row.requests)))
 }
 
@@ -45,7 +48,8 @@ pub fn delay_ns(noise: &BlockNoise) -> u64 {
 /// the kernel are none: whom they work for is not known.
 pub fn neighbours<'a>(report: &'a Report, device: &BlockDevice) -> (Vec<&'a BlockNoise>, u64) {
     let noise = report.storage.block.noise.iter();
-    let mut others: Vec<_> = noise.filter(|one| one.device == device.device && one.owner.kind == "process").collect();
+    let mut others: Vec<_> =
+        noise.filter(|one| one.device == device.device && one.owner.kind == OwnerKind::Process).collect();
     others.sort_by_key(|one| std::cmp::Reverse(delay_ns(one)));
     let all = others.iter().map(|one| delay_ns(one)).sum();
     (others, all)

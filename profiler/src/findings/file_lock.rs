@@ -3,21 +3,24 @@
 
 use super::time::{Cost, caused, cost, waits};
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Cause;
 
 /// What a writer that holds the lock may wait for.
-const HOLDERS: [&str; 4] = ["dirty_throttle", "writeback_wait", "journal", "block_write"];
+const HOLDERS: [Cause; 4] = [Cause::DirtyThrottle, Cause::WritebackWait, Cause::Journal, Cause::BlockWrite];
 
 /// Waits for the lock of a file, to write to it.
 pub fn is_queue(part: &LedgerPart) -> bool {
     let name = part.wait_event.as_deref().unwrap_or_default().to_ascii_lowercase();
-    caused(part, &["filesystem_lock"]) && waits(part, "IO", "") && (name.ends_with("write") || name.ends_with("extend"))
+    caused(part, &[Cause::FilesystemLock])
+        && waits(part, "IO", "")
+        && (name.ends_with("write") || name.ends_with("extend"))
 }
 
 /// The queue, if most of its holders' time has this cause.
-pub fn queue(report: &Report, cause: &str) -> Cost {
-    let time = |of: &str| cost(report, |part| caused(part, &[of])).ns;
+pub fn queue(report: &Report, cause: Cause) -> Cost {
+    let time = |of: Cause| cost(report, |part| caused(part, &[of])).ns;
     let own = time(cause);
-    if own > 0 && HOLDERS.iter().all(|other| time(other) <= own) { cost(report, is_queue) } else { Cost::default() }
+    if own > 0 && HOLDERS.iter().all(|other| time(*other) <= own) { cost(report, is_queue) } else { Cost::default() }
 }
 
 #[cfg(test)]
@@ -36,8 +39,8 @@ mod tests {
                 ("IO:DataFileExtend", "dirty_throttle", 200),
             ],
         );
-        assert_eq!(queue(&report, "writeback_wait").ns, 900_000_000);
-        assert_eq!(queue(&report, "dirty_throttle").ns, 0);
-        assert_eq!(queue(&report, "block_write").ns, 0);
+        assert_eq!(queue(&report, Cause::WritebackWait).ns, 900_000_000);
+        assert_eq!(queue(&report, Cause::DirtyThrottle).ns, 0);
+        assert_eq!(queue(&report, Cause::BlockWrite).ns, 0);
     }
 }

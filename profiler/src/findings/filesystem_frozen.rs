@@ -5,13 +5,12 @@ use super::time::{
     caused, cost, duration, events, in_waits, is_notable, listed, percent, severity_of, share, waits, worst_statement,
 };
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule = Rule { id: "filesystem_frozen", about: is_frozen_or_queue, symptom: false, find };
 
-const CAUSE: &str = "filesystem_frozen";
-
 fn is_frozen(part: &LedgerPart) -> bool {
-    caused(part, &[CAUSE])
+    caused(part, &[Cause::FilesystemFrozen])
 }
 
 fn is_extension_lock(part: &LedgerPart) -> bool {

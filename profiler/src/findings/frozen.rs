@@ -2,12 +2,13 @@
 
 use super::one_cause::OneCause;
 use super::rule::{Confidence, Rule};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule =
     Rule { id: "frozen", about: |part| WAITS.is_about(part), symptom: false, find: |report| WAITS.find(report) };
 
 const WAITS: OneCause = OneCause {
-    cause: "frozen",
+    cause: Cause::Frozen,
     confidence: Confidence::High,
     wait: "freeze",
     title: "the server's cgroup was frozen",

@@ -9,6 +9,7 @@ use crate::report::{
     model::{LedgerPart, Report},
     phrases::aio::worker_time,
 };
+use crate::vocabulary::Role;
 
 pub const RULE: Rule = Rule { id: "io_workers", about: is_wait, symptom: false, find };
 
@@ -25,7 +26,7 @@ fn find(report: &Report) -> Option<Found> {
     notable(report, is_wait)?;
     let aio = report.storage.aio.as_ref()?;
     let workers = aio.workers.as_ref()?;
-    let by_workers = || aio.waits.iter().filter(|wait| wait.by == "io worker");
+    let by_workers = || aio.waits.iter().filter(|wait| wait.by == Role::IoWorker);
     let total: u64 = by_workers().map(|wait| wait.total_ns).sum();
     let queued: u64 = by_workers().map(|wait| wait.queued_ns).sum();
     let count: u64 = by_workers().map(|wait| wait.count).sum();
@@ -87,16 +88,16 @@ mod tests {
     use super::super::testing::{self, find, part};
     use super::*;
     use crate::report::fixture;
-    use crate::report::model::{Aio, AioDepth, AioWait, AioWorkers, Role};
+    use crate::report::model::{self, Aio, AioDepth, AioWait, AioWorkers};
 
     /// Statements that waited 600 ms for a worker, of them `queued` in the queue; the worker without work for `idle`
     /// milliseconds of 1,000 and runnable for `runnable`.
     fn report(queued: u64, idle: u64, runnable: u64) -> Report {
         let mut report = testing::caused(400, &[("IO:AioIoCompletion", "poll", 600)]);
         let wait = AioWait {
-            role: "client backend".into(),
+            role: Role::ClientBackend.into(),
             query: Some("SELECT count(*) FROM t".into()),
-            by: "io worker".into(),
+            by: Role::IoWorker.into(),
             count: 100,
             total_ns: 600_000_000,
             queued_ns: queued * 1_000_000,
@@ -114,7 +115,7 @@ mod tests {
             part("runnable", "", Some("woken"), runnable),
             part("blocked", "IO:DataFileRead", Some("block_read"), 1_000 - idle - runnable),
         ]);
-        report.roles.push(Role { role: "io worker".into(), outside, ..Role::default() });
+        report.roles.push(model::Role { role: Role::IoWorker.into(), outside, ..model::Role::default() });
         report
     }
 

@@ -6,10 +6,11 @@ use super::time::{
     caused, cost, duration, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement,
 };
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule = Rule { id: "journal", about: is_journal_or_queue, symptom: false, find };
 
-const CAUSE: &str = "journal";
+const CAUSE: Cause = Cause::Journal;
 
 fn is_journal(part: &LedgerPart) -> bool {
     caused(part, &[CAUSE])

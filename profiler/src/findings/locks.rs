@@ -7,6 +7,7 @@
 use super::time::{duration, number, short, sql_pid};
 use crate::report::model::{Blocker, Blocking, LedgerPart, Report};
 pub(super) use crate::report::phrases::locks::{describe, what};
+use crate::vocabulary::BlockerState;
 
 pub fn is_lock(part: &LedgerPart) -> bool {
     super::time::waits(part, "Lock", "")
@@ -43,7 +44,7 @@ pub fn root<'a>(report: &'a Report, blocking: &'a Blocking) -> Option<&'a Blocke
 }
 
 pub fn is_idle(blocker: &Blocker) -> bool {
-    blocker.state == "idle in transaction"
+    blocker.state == BlockerState::IdleInTransaction
 }
 
 /// The idle transaction this wait ends at.

@@ -3,11 +3,12 @@
 use super::rule::{Confidence, Found, Rule};
 use super::time::{caused, in_waits, notable, percent, severity_of, worst_statement};
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule = Rule { id: "major_fault", about: is_fault, symptom: false, find };
 
 fn is_fault(part: &LedgerPart) -> bool {
-    caused(part, &["major_fault"])
+    caused(part, &[Cause::MajorFault])
 }
 
 fn find(report: &Report) -> Option<Found> {

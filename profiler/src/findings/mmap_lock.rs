@@ -2,12 +2,13 @@
 
 use super::one_cause::OneCause;
 use super::rule::{Confidence, Rule};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule =
     Rule { id: "mmap_lock", about: |part| WAITS.is_about(part), symptom: false, find: |report| WAITS.find(report) };
 
 const WAITS: OneCause = OneCause {
-    cause: "mmap_lock",
+    cause: Cause::MmapLock,
     confidence: Confidence::Medium,
     wait: "wait for the lock of the backend's own memory",
     title: "backends wait for the lock of their own memory",

@@ -2,6 +2,7 @@
 
 use super::one_cause::OneCause;
 use super::rule::{Confidence, Rule};
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule = Rule {
     id: "network_filesystem",
@@ -11,7 +12,7 @@ pub const RULE: Rule = Rule {
 };
 
 const WAITS: OneCause = OneCause {
-    cause: "network_filesystem",
+    cause: Cause::NetworkFilesystem,
     confidence: Confidence::High,
     wait: "request",
     title: "is waiting for the server of a file system",

@@ -84,6 +84,7 @@ mod tests {
     use super::super::{evaluate, slow_device};
     use super::*;
     use crate::report::fixture;
+    use crate::vocabulary::OwnerKind;
 
     /// `own` and `others` in milliseconds.
     fn report(own: u64, others: u64) -> Report {
@@ -117,7 +118,7 @@ mod tests {
     fn own_requests_are_no_noise() {
         assert_eq!(find(&RULE, &report(300, 30)), None);
         let mut kernel = report(100, 300);
-        kernel.storage.block.noise[0].owner.kind = "kernel worker".into();
+        kernel.storage.block.noise[0].owner.kind = OwnerKind::KernelWorker.into();
         assert_eq!(find(&RULE, &kernel), None);
         let mut idle = report(100, 300);
         idle.statements.ledger = testing::caused(4_000, &[("IO:WALSync", "fsync", 60)]).statements.ledger;

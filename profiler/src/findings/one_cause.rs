@@ -3,11 +3,11 @@
 use super::rule::{Confidence, Found};
 use super::time::{caused, events, in_waits, listed, notable, percent, severity_of, worst_statement};
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Cause;
 
 /// The waits of one cause.
 pub struct OneCause {
-    /// As in the report.
-    pub cause: &'static str,
+    pub cause: Cause,
     pub confidence: Confidence,
     /// One such wait: `request`.
     pub wait: &'static str,

@@ -3,6 +3,7 @@
 use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{NOTABLE, duration, number, of_ledger, share, short, waits, waits_in};
 use crate::report::model::{LedgerPart, Query, Report};
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "parallel_workers", about: is_wait_for_workers, symptom: false, find };
 
@@ -25,7 +26,7 @@ fn find(report: &Report) -> Option<Found> {
     let mut parallel: Vec<&Query> = report.queries.iter().filter(is_worth).collect();
     parallel.sort_by_key(|query| std::cmp::Reverse(query.workers.wall_ns));
     let worst = *parallel.first()?;
-    let on_cpu = |part: &LedgerPart| part.state == "cpu";
+    let on_cpu = |part: &LedgerPart| part.state == State::Cpu;
     let evidence: Vec<String> = parallel
         .iter()
         .take(3)

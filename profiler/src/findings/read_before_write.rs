@@ -6,6 +6,7 @@
 use super::rule::{Confidence, Found, Rule, nothing};
 use super::time::{bytes, duration, number, percent, severity_of, share, whole};
 use crate::report::model::{FileBy, FileIo, Report};
+use crate::vocabulary::{FileKind, Role, Word};
 
 pub const RULE: Rule = Rule { id: "read_before_write", about: nothing, symptom: false, find };
 
@@ -14,7 +15,10 @@ const ENOUGH: u64 = 50;
 /// Share of the writes of that kind by that role, or of the time of those, from which on it is one.
 const WORTH: f64 = 0.10;
 
-fn is_worth(row: &(&str, &str, FileIo)) -> bool {
+/// Writes of one role to one kind of file.
+type Row<'a> = (&'a Word<Role>, &'a Word<FileKind>, FileIo);
+
+fn is_worth(row: &Row) -> bool {
     let io = &row.2;
     let of = |part: u64, all: u64| part as f64 > WORTH * all as f64;
     io.read_before_writes >= ENOUGH
@@ -22,10 +26,10 @@ fn is_worth(row: &(&str, &str, FileIo)) -> bool {
 }
 
 /// By role and kind, the largest time first.
-fn groups(by: &[FileBy]) -> Vec<(&str, &str, FileIo)> {
-    let mut groups: Vec<(&str, &str, FileIo)> = Vec::new();
+fn groups(by: &[FileBy]) -> Vec<Row<'_>> {
+    let mut groups: Vec<Row> = Vec::new();
     for one in by {
-        match groups.iter_mut().find(|(role, kind, _)| *role == one.role && *kind == one.file_kind) {
+        match groups.iter_mut().find(|(role, kind, _)| **role == one.role && **kind == one.file_kind) {
             Some((.., io)) => io.add(&one.io),
             None => groups.push((&one.role, &one.file_kind, one.io)),
         }
@@ -39,7 +43,7 @@ fn find(report: &Report) -> Option<Found> {
     let groups = groups(&report.storage.files.by);
     let (role, kind, io) = *groups.first()?;
     let clients: u64 =
-        groups.iter().filter(|(role, ..)| *role == "client backend").map(|(.., io)| io.read_before_write_ns).sum();
+        groups.iter().filter(|(role, ..)| **role == Role::ClientBackend).map(|(.., io)| io.read_before_write_ns).sum();
     let explained_ns = clients.min(whole(report));
     let evidence = groups
         .iter()
@@ -58,8 +62,8 @@ fn find(report: &Report) -> Option<Found> {
             )
         })
         .collect();
-    let advice = match kind {
-        "wal" => {
+    let advice = match kind.known() {
+        Some(FileKind::Wal) => {
             "A recycled WAL segment is no longer in the page cache when it is written again, in pieces smaller than a \
              block: wal_recycle = off (and wal_init_zero = off on a copy-on-write file system) gives new segments that \
              need no reading; a lower min_wal_size keeps fewer of them; memory, or a memory limit, that lets them stay \
@@ -88,6 +92,7 @@ fn find(report: &Report) -> Option<Found> {
 mod tests {
     use super::super::testing::{self, find};
     use super::*;
+    use crate::report::fixture;
 
     fn report(role: &str, kind: &str, reading: u64) -> Report {
         let mut report = testing::report(&[("cpu", "", 1_000)]);
@@ -101,7 +106,7 @@ mod tests {
             ..FileIo::default()
         };
         report.storage.files.by =
-            vec![FileBy { role: role.into(), file_kind: kind.into(), file: "pg_wal/0".into(), io }];
+            vec![FileBy { role: fixture::word(role), file_kind: fixture::word(kind), file: "pg_wal/0".into(), io }];
         report
     }
 

@@ -7,11 +7,12 @@ use super::time::{
 };
 use crate::report::model::{LedgerPart, Memory, Reclaim, ReclaimBy, Report};
 use crate::report::phrases::memory::limits;
+use crate::vocabulary::{Cause, Role};
 
 pub const RULE: Rule = Rule { id: "reclaim", about: is_reclaim, symptom: false, find };
 
 /// Causes of sleeps for want of memory.
-pub const CAUSES: [&str; 4] = ["reclaim", "memcg_reclaim", "memcg_throttle", "memcg_oom"];
+pub const CAUSES: [Cause; 4] = [Cause::Reclaim, Cause::MemcgReclaim, Cause::MemcgThrottle, Cause::MemcgOom];
 
 fn is_reclaim(part: &LedgerPart) -> bool {
     caused(part, &CAUSES)
@@ -21,7 +22,7 @@ fn find(report: &Report) -> Option<Found> {
     let waits = cost(report, is_reclaim);
     let memory = &report.memory;
     // What parallel workers do meanwhile is none of the statements' time.
-    let statements = memory.by.iter().filter(|by| by.query.is_some() && by.role != "parallel worker");
+    let statements = memory.by.iter().filter(|by| by.query.is_some() && by.role != Role::ParallelWorker);
     let on_cpu = |of: fn(&ReclaimBy) -> &Reclaim| -> u64 { statements.clone().map(|by| of(by).cpu_ns).sum() };
     let (cgroup, host) = (on_cpu(|by| &by.cgroup), on_cpu(|by| &by.host));
     // Sleeps are in the ledger, time on the CPU is not told there; a wait for a CPU meanwhile is another cause's.
@@ -30,8 +31,8 @@ fn find(report: &Report) -> Option<Found> {
     if !is_notable(report, ns) {
         return None;
     }
-    let paused = cost(report, |part| caused(part, &["memcg_throttle"]));
-    let stuck = cost(report, |part| caused(part, &["memcg_oom"]));
+    let paused = cost(report, |part| caused(part, &[Cause::MemcgThrottle]));
+    let stuck = cost(report, |part| caused(part, &[Cause::MemcgOom]));
     let in_cgroup = cost(report, |part| caused(part, &CAUSES[1..])).ns;
     let limit = in_cgroup + cgroup >= waits.ns - in_cgroup + host;
     let mut evidence = Vec::new();

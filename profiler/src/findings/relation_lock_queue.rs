@@ -7,6 +7,7 @@ use super::locks::{Waits, describe, is_relation, lock_waits, look_at, root, root
 use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{duration, is_notable, percent, severity_of, share, waits};
 use crate::report::model::{Blocking, LedgerPart, Report};
+use crate::vocabulary::BlockerState;
 
 pub const RULE: Rule = Rule { id: "relation_lock_queue", about: is_relation_lock, symptom: false, find };
 
@@ -25,7 +26,7 @@ fn find(report: &Report) -> Option<Found> {
     let part = share(report, queue.ns);
     let mut evidence = vec![queue.summary()];
     // Who stands before the others without holding anything.
-    let head = queue.all.iter().find(|one| one.blocker.state == "waiting");
+    let head = queue.all.iter().find(|one| one.blocker.state == BlockerState::Waiting);
     evidence.extend(head.map(|one| format!("in the queue before others: {}", describe(report, &one.blocker))));
     let strong = queue.all.iter().find(|one| one.mode.as_deref().is_some_and(is_strong));
     evidence.extend(strong.map(|one| format!("a strong lock is wanted: {}", strong_lock(one))));

@@ -1,6 +1,7 @@
 //! What a rule is, and what it finds.
 
 use crate::report::model::{Finding, LedgerPart, Report};
+pub use crate::vocabulary::{Confidence, Severity};
 
 /// One rule: data, and a function over the report.
 #[derive(Debug)]
@@ -18,45 +19,6 @@ pub struct Rule {
 /// For rules that are not about parts of a ledger.
 pub fn nothing(_: &LedgerPart) -> bool {
     false
-}
-
-/// The most severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    Critical,
-    Warning,
-    Info,
-}
-
-impl Severity {
-    fn name(self) -> &'static str {
-        match self {
-            Severity::Critical => "critical",
-            Severity::Warning => "warning",
-            Severity::Info => "info",
-        }
-    }
-}
-
-/// How sure the rule is of the cause it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confidence {
-    /// The evidence leaves one cause.
-    High,
-    /// The usual cause of this evidence.
-    Medium,
-    /// One of several.
-    Low,
-}
-
-impl Confidence {
-    fn name(self) -> &'static str {
-        match self {
-            Confidence::High => "high",
-            Confidence::Medium => "medium",
-            Confidence::Low => "low",
-        }
-    }
 }
 
 /// What a rule found.
@@ -78,12 +40,12 @@ impl Found {
     pub fn into_finding(self, id: &str) -> Finding {
         Finding {
             id: id.into(),
-            severity: self.severity.name().into(),
+            severity: self.severity.into(),
             title: self.title,
             evidence: self.evidence,
             advice: self.advice,
             explained_ns: self.explained_ns,
-            confidence: self.confidence.name().into(),
+            confidence: self.confidence.into(),
         }
     }
 }

@@ -84,6 +84,7 @@ mod tests {
     use super::super::testing::{self, find};
     use super::*;
     use crate::report::fixture;
+    use crate::vocabulary::Operation;
 
     /// So many milliseconds a request.
     fn report(ms: f64) -> Report {
@@ -91,7 +92,7 @@ mod tests {
         report.storage.block = fixture::busy().storage.block;
         let block = &mut report.storage.block;
         block.noise.clear();
-        block.by.retain(|row| row.owner.cluster && row.operation == "write");
+        block.by.retain(|row| row.owner.cluster && row.operation == Operation::Write);
         block.by[0].requests.device_time = fixture::latency(100, ms * 1e6, 0.1);
         report
     }

@@ -8,6 +8,7 @@ use super::time::{
     ENOUGH_NS, bytes, duration, in_waits, number, of_ledger, percent, severity_of, share, short, waits_in, whole,
 };
 use crate::report::model::{LedgerPart, Query, Report};
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "spill", about: is_file, symptom: false, find };
 
@@ -35,7 +36,7 @@ impl Spilt {
 fn spilt(query: &Query) -> Spilt {
     let all: u64 = query.cpu_samples.values().sum();
     let samples: u64 = query.cpu_samples.iter().filter(|(event, _)| is_file_event(event)).map(|(_, n)| n).sum();
-    let cpu = of_ledger(&query.ledger, |part| part.state == "cpu").ns;
+    let cpu = of_ledger(&query.ledger, |part| part.state == State::Cpu).ns;
     let share = samples as f64 / all.max(1) as f64;
     Spilt { blocked_ns: of_ledger(&query.ledger, is_file).ns, cpu_ns: (cpu as f64 * share) as u64, samples }
 }

@@ -5,11 +5,12 @@ use super::rule::{Confidence, Found, Rule};
 use super::time::{caused, cost, events, in_waits, is_notable, listed, percent, severity_of, share, worst_statement};
 use crate::report::model::{LedgerPart, Report, WritebackSettings};
 use crate::report::phrases::writeback::settings;
+use crate::vocabulary::Cause;
 
 pub const RULE: Rule = Rule { id: "stable_pages", about: is_about, symptom: false, find };
 
 fn is_page_wait(part: &LedgerPart) -> bool {
-    caused(part, &["writeback_wait"])
+    caused(part, &[Cause::WritebackWait])
 }
 
 fn is_about(part: &LedgerPart) -> bool {
@@ -23,7 +24,7 @@ fn is_write(event: &str) -> bool {
 
 fn find(report: &Report) -> Option<Found> {
     let cost = cost(report, is_page_wait);
-    let queue = file_lock::queue(report, "writeback_wait");
+    let queue = file_lock::queue(report, Cause::WritebackWait);
     let explained_ns = cost.ns + queue.ns;
     if cost.ns == 0 || !is_notable(report, explained_ns) {
         return None;

@@ -4,6 +4,7 @@ use super::cpu::host_line;
 use super::rule::{Confidence, Found, Rule, Severity};
 use super::time::{ENOUGH_NS, cost, duration, is_notable, percent, severity_of, whole, worst_statement};
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::State;
 
 pub const RULE: Rule = Rule { id: "steal", about: is_interrupted, symptom: false, find };
 
@@ -11,7 +12,7 @@ pub const RULE: Rule = Rule { id: "steal", about: is_interrupted, symptom: false
 const STOLEN: f64 = 0.05;
 
 fn is_interrupted(part: &LedgerPart) -> bool {
-    part.state == "interrupted"
+    part.state == State::Interrupted
 }
 
 fn find(report: &Report) -> Option<Found> {

@@ -3,6 +3,7 @@
 use super::rule::{Confidence, Found, Rule, Severity, nothing};
 use super::time::{duration, percent, short, sql_pid};
 use crate::report::model::{Report, Unfinished};
+use crate::report::phrases::parts::part_name;
 
 /// A symptom: why it is stuck is said by the rule on what it waits for.
 pub const RULE: Rule = Rule { id: "stuck_statement", about: nothing, symptom: true, find };
@@ -50,12 +51,7 @@ fn find(report: &Report) -> Option<Found> {
 /// What it spent most time in, as `Type:Event` or a state, and the share.
 fn top_wait(unfinished: &Unfinished) -> Option<(String, f64)> {
     let part = unfinished.ledger.parts.iter().max_by_key(|part| part.ns)?;
-    let name = match (&part.wait_event_type, &part.wait_event) {
-        (Some(class), Some(event)) => format!("{class}:{event}"),
-        _ if part.state == "cpu" => "on CPU".to_owned(),
-        _ => part.state.clone().into_owned(),
-    };
-    (unfinished.ledger.wall_ns > 0).then(|| (name, part.ns as f64 / unfinished.ledger.wall_ns as f64))
+    (unfinished.ledger.wall_ns > 0).then(|| (part_name(part), part.ns as f64 / unfinished.ledger.wall_ns as f64))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::rule::{Confidence, Found, Rule};
 use super::time::{in_waits, notable, percent, severity_of, waits, worst_statement};
 use crate::report::model::{LedgerPart, Report};
+use crate::vocabulary::Role;
 
 pub const RULE: Rule = Rule { id: "sync_replication", about: is_standby, symptom: false, find };
 
@@ -14,7 +15,7 @@ fn find(report: &Report) -> Option<Found> {
     let cost = notable(report, is_standby)?;
     let mut evidence = vec![in_waits(&cost, "wait") + " of IPC:SyncRep"];
     evidence.extend(cost.each("a wait"));
-    let senders: u64 = report.roles.iter().filter(|role| role.role == "walsender").map(|role| role.processes).sum();
+    let senders: u64 = report.roles.iter().filter(|role| role.role == Role::WalSender).map(|role| role.processes).sum();
     evidence.push(format!("{senders} walsender processes were seen"));
     evidence.extend(worst_statement(report, is_standby));
     Some(Found {

@@ -3,6 +3,7 @@
 use super::rule::{Found, Rule};
 use crate::report::fixture;
 use crate::report::model::{Blocker, Blocking, LedgerPart, Query, Report, Unfinished};
+use crate::vocabulary::Role;
 
 /// A part of so many milliseconds and 100 times; `event` as `Type:Event`.
 pub fn part(state: &'static str, event: &'static str, cause: Option<&'static str>, ms: u64) -> LedgerPart {
@@ -57,8 +58,8 @@ pub fn blocking(event: &str, pid: u32, state: &str, ms: u64) -> Blocking {
         max_ns: ms * 500_000,
         blocker: Blocker {
             pid,
-            role: "client backend".into(),
-            state: state.into(),
+            role: Role::ClientBackend.into(),
+            state: fixture::word(state),
             query: Some("UPDATE t SET b = $1".into()),
             running_ns: 3_000_000,
             idle_in_transaction_ns: if state == "idle in transaction" { 9_000_000_000 } else { 0 },

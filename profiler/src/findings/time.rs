@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::rule::Severity;
 use crate::report::model::{Ledger, LedgerPart, Report};
+use crate::vocabulary::{Cause, State};
 pub use crate::words::{bytes, count as number, duration, percent, short};
 
 /// Share of the statements' time from which on a cause is worth a sentence.
@@ -19,7 +20,9 @@ pub const ENOUGH_NS: u64 = 10_000_000;
 /// Sleeps in this wait event; an empty name stands for all of the type.
 pub fn waits(part: &LedgerPart, class: &str, event: &str) -> bool {
     let is = |given: &Option<Cow<str>>, wanted: &str| given.as_deref().is_some_and(|g| g.eq_ignore_ascii_case(wanted));
-    part.state == "blocked" && is(&part.wait_event_type, class) && (event.is_empty() || is(&part.wait_event, event))
+    part.state == State::Blocked
+        && is(&part.wait_event_type, class)
+        && (event.is_empty() || is(&part.wait_event, event))
 }
 
 /// Sleeps in a wait event of this type whose name begins like this.
@@ -29,8 +32,8 @@ pub fn waits_in(part: &LedgerPart, class: &str, prefix: &str) -> bool {
 }
 
 /// Sleeps for one of these causes in the kernel.
-pub fn caused(part: &LedgerPart, causes: &[&str]) -> bool {
-    part.state == "blocked" && part.cause.as_deref().is_some_and(|cause| causes.contains(&cause))
+pub fn caused(part: &LedgerPart, causes: &[Cause]) -> bool {
+    part.state == State::Blocked && part.cause().is_some_and(|cause| causes.contains(&cause))
 }
 
 /// Time and count of the parts a rule is about.

@@ -7,13 +7,15 @@ use super::reclaim;
 use super::time::{caused, cost, number, waits};
 use crate::hist::Histogram;
 use crate::report::model::{Hist, LedgerPart, Report};
+use crate::vocabulary::{Cause, FileKind};
 
 /// From this mean on a sync is slow: a flash disk takes a fraction of it, in nanoseconds.
 const SLOW_NS: f64 = 4_000_000.0;
 
 /// Waits for the disk below pg_wal. Spelt WALSync up to 16, WalSync from 17 on (wait_event/names.rs).
 pub fn is_sync(part: &LedgerPart) -> bool {
-    let device = waits(part, "IO", "WALSync") || waits(part, "IO", "WALWrite") && !caused(part, &["dirty_throttle"]);
+    let device =
+        waits(part, "IO", "WALSync") || waits(part, "IO", "WALWrite") && !caused(part, &[Cause::DirtyThrottle]);
     device && !caused(part, &reclaim::CAUSES)
 }
 
@@ -44,7 +46,7 @@ pub fn images(report: &Report) -> Option<(f64, String)> {
 /// The syncs of WAL files of all processes.
 pub fn syncs(report: &Report) -> Hist {
     let mut all = Histogram::new();
-    for by in report.fsync.by.iter().filter(|by| by.file_kind == "wal") {
+    for by in report.fsync.by.iter().filter(|by| by.file_kind == FileKind::Wal) {
         if let Ok(hist) = Histogram::from_hist(&by.latency) {
             all.merge(&hist);
         }

@@ -9,14 +9,12 @@
 use std::path::Path;
 
 use super::catalog::{DEFAULT_TABLESPACE, GLOBAL_TABLESPACE};
+use crate::vocabulary::{FileKind, Fork};
 
 /// Which file of a relation, or of anything else, it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePlace {
-    /// One of `wal`, `wal_history`, `wal_status`, `wal_summary`, `relation`, `fsm`, `vm`, `init`, `slru`, `control`,
-    /// `relmap`, `relcache`, `slot`, `logical`, `snapshot`, `temp`, `twophase`, `stat`, `directory`, `lockfile`,
-    /// `config`, `log`, `socket`, `shared_memory`, `other`.
-    pub kind: &'static str,
+    pub kind: FileKind,
     /// Path below the data directory where it is inside it, otherwise as much as is known. `.` is the data directory.
     pub file: String,
     /// For the forks of a relation.
@@ -33,8 +31,7 @@ pub struct RelationFile {
     pub database: Option<u32>,
     /// The file number, which is not the OID of the relation after a rewrite.
     pub relfilenode: u32,
-    /// `main`, `fsm`, `vm` or `init` (src/common/relpath.c).
-    pub fork: &'static str,
+    pub fork: Fork,
     /// Number of the segment, 1 GB each in a usual build.
     pub segment: u32,
     /// Number of the backend that owns a temporary table.
@@ -60,7 +57,7 @@ pub fn classify_parts(parts: &[&str], data_directory: &Path, is_dir: bool) -> Fi
     let rest = &parts[start..];
     let file = if rest.is_empty() { ".".into() } else { rest.join("/") };
     let (kind, detail) = match known {
-        _ if is_dir => ("directory", None),
+        _ if is_dir => (FileKind::Directory, None),
         Some(known) => known,
         None => (by_name(rest, inside.is_some()), None),
     };
@@ -82,30 +79,32 @@ fn below(parts: &[&str], data_directory: &Path) -> Option<usize> {
     (1..=most).rev().find(matches)
 }
 
-type Known = (&'static str, Option<RelationFile>);
+type Known = (FileKind, Option<RelationFile>);
 
 /// Knows a path relative to a data directory (or to a tablespace) by its shape alone.
 fn recognise(rest: &[&str], is_dir: bool) -> Option<Known> {
     let plain = |kind| Some((kind, None));
     match rest {
-        ["pg_wal" | "pg_xlog"] if is_dir => plain("directory"),
-        ["pg_wal" | "pg_xlog", "archive_status", ..] => plain("wal_status"),
-        ["pg_wal" | "pg_xlog", "summaries", ..] => plain("wal_summary"),
+        ["pg_wal" | "pg_xlog"] if is_dir => plain(FileKind::Directory),
+        ["pg_wal" | "pg_xlog", "archive_status", ..] => plain(FileKind::WalStatus),
+        ["pg_wal" | "pg_xlog", "summaries", ..] => plain(FileKind::WalSummary),
         ["pg_wal" | "pg_xlog", name] => wal(name).and_then(plain),
         ["pg_xact" | "pg_clog" | "pg_subtrans" | "pg_commit_ts" | "pg_notify" | "pg_serial", ..]
-        | ["pg_multixact", "members" | "offsets", ..] => plain("slru"),
-        ["pg_multixact"] if is_dir => plain("slru"),
-        ["pg_replslot", ..] => plain("slot"),
-        ["pg_logical", ..] => plain("logical"),
-        ["pg_snapshots", ..] => plain("snapshot"),
-        ["pg_twophase", ..] => plain("twophase"),
-        ["pg_stat" | "pg_stat_tmp", ..] => plain("stat"),
-        ["pg_dynshmem", ..] => plain("shared_memory"),
+        | ["pg_multixact", "members" | "offsets", ..] => plain(FileKind::Slru),
+        ["pg_multixact"] if is_dir => plain(FileKind::Slru),
+        ["pg_replslot", ..] => plain(FileKind::Slot),
+        ["pg_logical", ..] => plain(FileKind::Logical),
+        ["pg_snapshots", ..] => plain(FileKind::Snapshot),
+        ["pg_twophase", ..] => plain(FileKind::TwoPhase),
+        ["pg_stat" | "pg_stat_tmp", ..] => plain(FileKind::Stat),
+        ["pg_dynshmem", ..] => plain(FileKind::SharedMemory),
         // In /dev/shm, whose own name a walk to the root of that filesystem does not show.
-        [name] if name.strip_prefix("PostgreSQL.").is_some_and(|name| number(name).is_some()) => plain("shared_memory"),
-        ["global", "pg_control"] => plain("control"),
+        [name] if name.strip_prefix("PostgreSQL.").is_some_and(|name| number(name).is_some()) => {
+            plain(FileKind::SharedMemory)
+        }
+        ["global", "pg_control"] => plain(FileKind::Control),
         ["global", name] => in_database(name, Some(GLOBAL_TABLESPACE), None),
-        ["global"] | ["base"] | ["pg_tblspc"] | ["pg_tblspc", _] if is_dir => plain("directory"),
+        ["global"] | ["base"] | ["pg_tblspc"] | ["pg_tblspc", _] if is_dir => plain(FileKind::Directory),
         ["base", rest @ ..] => in_tablespace(rest, Some(DEFAULT_TABLESPACE), is_dir),
         ["pg_tblspc", oid, catalog, rest @ ..] if is_catalog_version(catalog) => {
             in_tablespace(rest, oid.parse().ok(), is_dir)
@@ -118,9 +117,9 @@ fn recognise(rest: &[&str], is_dir: bool) -> Option<Known> {
 /// Below `base` or the version directory of a tablespace.
 fn in_tablespace(rest: &[&str], tablespace: Option<u32>, is_dir: bool) -> Option<Known> {
     match rest {
-        ["pgsql_tmp", ..] => Some(("temp", None)),
-        [] if is_dir => Some(("directory", None)),
-        [database] if is_dir => number(database).map(|_| ("directory", None)),
+        ["pgsql_tmp", ..] => Some((FileKind::Temp, None)),
+        [] if is_dir => Some((FileKind::Directory, None)),
+        [database] if is_dir => number(database).map(|_| (FileKind::Directory, None)),
         [database, name] => in_database(name, tablespace, Some(number(database)?)),
         _ => None,
     }
@@ -129,10 +128,10 @@ fn in_tablespace(rest: &[&str], tablespace: Option<u32>, is_dir: bool) -> Option
 /// In the directory of one database, or in `global`.
 fn in_database(name: &str, tablespace: Option<u32>, database: Option<u32>) -> Option<Known> {
     match name {
-        "pg_filenode.map" | "pg_filenode.map.tmp" => return Some(("relmap", None)),
-        "PG_VERSION" => return Some(("config", None)),
-        _ if name.starts_with("pg_internal.init") => return Some(("relcache", None)),
-        _ if name.starts_with("pgsql_tmp") => return Some(("temp", None)),
+        "pg_filenode.map" | "pg_filenode.map.tmp" => return Some((FileKind::Relmap, None)),
+        "PG_VERSION" => return Some((FileKind::Config, None)),
+        _ if name.starts_with("pg_internal.init") => return Some((FileKind::Relcache, None)),
+        _ if name.starts_with("pgsql_tmp") => return Some((FileKind::Temp, None)),
         _ => {}
     }
     let (name, temporary_of) = match name.strip_prefix('t').and_then(|name| name.split_once('_')) {
@@ -144,10 +143,10 @@ fn in_database(name: &str, tablespace: Option<u32>, database: Option<u32>) -> Op
         None => (name, 0),
     };
     let (name, fork, kind) = match name.split_once('_') {
-        None => (name, "main", "relation"),
-        Some((name, "fsm")) => (name, "fsm", "fsm"),
-        Some((name, "vm")) => (name, "vm", "vm"),
-        Some((name, "init")) => (name, "init", "init"),
+        None => (name, Fork::Main, FileKind::Relation),
+        Some((name, "fsm")) => (name, Fork::Fsm, FileKind::Fsm),
+        Some((name, "vm")) => (name, Fork::Vm, FileKind::Vm),
+        Some((name, "init")) => (name, Fork::Init, FileKind::Init),
         Some(_) => return None,
     };
     let relfilenode = number(name)?;
@@ -155,41 +154,41 @@ fn in_database(name: &str, tablespace: Option<u32>, database: Option<u32>) -> Op
 }
 
 /// File names of `pg_wal` (src/include/access/xlog_internal.h).
-fn wal(name: &str) -> Option<&'static str> {
+fn wal(name: &str) -> Option<FileKind> {
     let stem = name.split('.').next().unwrap_or(name);
     let hex = stem.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
     let end = &name[stem.len()..];
     match stem.len() {
-        24 if hex && end.ends_with(".backup") => Some("wal_history"),
-        24 if hex && (end.is_empty() || end.starts_with(".partial")) => Some("wal"),
-        8 if hex && end.starts_with(".history") => Some("wal_history"),
-        _ if name.starts_with("xlogtemp.") || name == "RECOVERYXLOG" => Some("wal"),
-        _ if name == "RECOVERYHISTORY" => Some("wal_history"),
+        24 if hex && end.ends_with(".backup") => Some(FileKind::WalHistory),
+        24 if hex && (end.is_empty() || end.starts_with(".partial")) => Some(FileKind::Wal),
+        8 if hex && end.starts_with(".history") => Some(FileKind::WalHistory),
+        _ if name.starts_with("xlogtemp.") || name == "RECOVERYXLOG" => Some(FileKind::Wal),
+        _ if name == "RECOVERYHISTORY" => Some(FileKind::WalHistory),
         _ => None,
     }
 }
 
 /// What a name alone says; names common outside of servers count only inside the data directory.
-fn by_name(rest: &[&str], inside: bool) -> &'static str {
-    let Some(&name) = rest.last() else { return "other" };
+fn by_name(rest: &[&str], inside: bool) -> FileKind {
+    let Some(&name) = rest.last() else { return FileKind::Other };
     if name.starts_with(".s.PGSQL.") {
-        return if name.ends_with(".lock") { "lockfile" } else { "socket" };
+        return if name.ends_with(".lock") { FileKind::Lockfile } else { FileKind::Socket };
     }
     match name {
-        "postmaster.pid" => "lockfile",
+        "postmaster.pid" => FileKind::Lockfile,
         "postmaster.opts"
         | "postgresql.conf"
         | "postgresql.auto.conf"
         | "postgresql.auto.conf.tmp"
         | "pg_hba.conf"
-        | "pg_ident.conf" => "config",
+        | "pg_ident.conf" => FileKind::Config,
         // `pg_wal` may be a link to a directory of another name.
-        _ if !inside => wal(name).unwrap_or("other"),
-        "PG_VERSION" | "recovery.conf" | "standby.signal" | "recovery.signal" => "config",
-        "current_logfiles" | "current_logfiles.tmp" => "log",
-        _ if rest.len() > 1 && matches!(rest[0], "log" | "pg_log") => "log",
-        _ if name.ends_with(".conf") => "config",
-        _ => "other",
+        _ if !inside => wal(name).unwrap_or(FileKind::Other),
+        "PG_VERSION" | "recovery.conf" | "standby.signal" | "recovery.signal" => FileKind::Config,
+        "current_logfiles" | "current_logfiles.tmp" => FileKind::Log,
+        _ if rest.len() > 1 && matches!(rest[0], "log" | "pg_log") => FileKind::Log,
+        _ if name.ends_with(".conf") => FileKind::Config,
+        _ => FileKind::Other,
     }
 }
 
@@ -215,7 +214,7 @@ mod tests {
     #[track_caller]
     fn check(path: &str, kind: &str, file: &str) -> FilePlace {
         let place = classify(path, Path::new(DIRECTORY), false);
-        assert_eq!((place.kind, place.file.as_str()), (kind, file), "{path}");
+        assert_eq!((place.kind.name(), place.file.as_str()), (kind, file), "{path}");
         place
     }
 
@@ -302,14 +301,14 @@ mod tests {
             tablespace: Some(1663),
             database: Some(5),
             relfilenode: 16384,
-            fork: "main",
+            fork: Fork::Main,
             segment: 0,
             temporary_of: None,
         };
         assert_eq!(detail("main/base/5/16384"), Some(file));
         assert_eq!(detail("main/base/5/16384.3"), Some(RelationFile { segment: 3, ..file }));
         assert_eq!(detail("main/base/5/t7_16384"), Some(RelationFile { temporary_of: Some(7), ..file }));
-        assert_eq!(detail("main/base/5/16384_fsm.1"), Some(RelationFile { fork: "fsm", segment: 1, ..file }));
+        assert_eq!(detail("main/base/5/16384_fsm.1"), Some(RelationFile { fork: Fork::Fsm, segment: 1, ..file }));
         let shared = RelationFile { tablespace: Some(1664), database: None, ..file };
         assert_eq!(detail("main/global/16384"), Some(shared));
         let elsewhere = RelationFile { tablespace: Some(16400), ..file };
@@ -331,7 +330,7 @@ mod tests {
             ("main/pg_replslot/standby", "pg_replslot/standby"),
         ] {
             let place = classify(path, Path::new(DIRECTORY), true);
-            assert_eq!((place.kind, place.file.as_str()), ("directory", file), "{path}");
+            assert_eq!((place.kind.name(), place.file.as_str()), ("directory", file), "{path}");
         }
     }
 }

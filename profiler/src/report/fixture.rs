@@ -10,12 +10,18 @@ pub mod memory;
 mod wal;
 mod writeback;
 
-use super::model::*;
+use super::model::{self, *};
 use crate::hist::Histogram;
+use crate::vocabulary::{Role, Term, Word};
 use blocking::{blocking, slowest};
 use files::files;
 use ledger::{commit_ledger, startup, tail, with_p99};
 pub use ledger::{ledger, part};
+
+/// The variant of this name, which must be one: samples have nothing that no report has.
+pub fn word<T: Term>(name: &str) -> Word<T> {
+    Word::Known(T::named(name).unwrap_or_else(|| panic!("no list has the name {name}")))
+}
 
 /// `count` durations in nanoseconds around `median`, spread like real latencies (a factor of e to the power of
 /// `sigma`).
@@ -189,7 +195,7 @@ pub fn busy() -> Report {
     report.host.cpu = host_cpu();
     let backend = |pid, role: &str, statements, ledger: Ledger| Backend {
         pid,
-        role: role.into(),
+        role: word(role),
         database: (role == "client backend").then(|| "shop".into()),
         user: (role == "client backend").then(|| "app".into()),
         application_name: (role == "client backend").then(|| "pgbench".into()),
@@ -215,7 +221,7 @@ pub fn busy() -> Report {
         },
         Backend {
             outside: ledger(vec![
-                part("blocked", "Timeout:CheckpointWriteDelay", Some("timer"), 9_100_000_000, 90),
+                part("blocked", "Timeout:CheckpointWriteDelay", Some("poll"), 9_100_000_000, 90),
                 part("blocked", "IO:DataFileSync", Some("fsync"), 700_000_000, 12),
                 part("cpu", "", None, 200_000_000, 100),
             ]),
@@ -223,8 +229,8 @@ pub fn busy() -> Report {
         },
     ];
     report.roles = vec![
-        Role {
-            role: "client backend".into(),
+        model::Role {
+            role: Role::ClientBackend.into(),
             processes: 14,
             statements: count,
             latency: report.statements.latency.clone(),
@@ -235,11 +241,11 @@ pub fn busy() -> Report {
             ledger: report.statements.ledger.clone(),
             outside: ledger(vec![part("idle", "Client:ClientRead", Some("poll"), 4_000_000_000, 22_000)]),
         },
-        Role {
-            role: "checkpointer".into(),
+        model::Role {
+            role: Role::Checkpointer.into(),
             processes: 1,
             outside: report.backends[3].outside.clone(),
-            ..Role::default()
+            ..model::Role::default()
         },
     ];
     report.queries = queries;
@@ -271,10 +277,10 @@ pub fn busy() -> Report {
     ];
     report.unfinished.reverse();
     let by = |pid, role: &str, syscall: &str, kind: &str, file: &str, count, median| FsyncBy {
-        role: role.into(),
+        role: word(role),
         pid,
-        syscall: syscall.into(),
-        file_kind: kind.into(),
+        syscall: word(syscall),
+        file_kind: word(kind),
         file: file.into(),
         relation: (kind == "relation").then(|| "public.pgbench_accounts".into()),
         count,
@@ -320,7 +326,7 @@ pub fn idle() -> Report {
     let mut report = frame();
     report.coverage = coverage(40, 12_000, 0);
     report.coverage.notes.clear();
-    report.roles = vec![Role { role: "checkpointer".into(), processes: 1, ..Role::default() }];
+    report.roles = vec![model::Role { role: Role::Checkpointer.into(), processes: 1, ..model::Role::default() }];
     report.findings = crate::findings::evaluate(&report);
     report
 }

@@ -10,6 +10,7 @@ mod sum;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+use crate::vocabulary::{self, BlockerState, Cause, Confidence, FileKind, Severity, State, SyncCall, Word};
 pub use memory::*;
 pub use storage::*;
 pub use sum::sum;
@@ -212,18 +213,25 @@ pub struct Ledger {
 pub struct LedgerPart {
     /// `cpu`, `interrupted` (the CPU was taken by interrupts or the hypervisor), `runnable`, `blocked` or `unattributed`;
     /// outside statements also `idle` and `idle_in_transaction`.
-    pub state: Cow<'static, str>,
+    pub state: Word<State>,
     /// Such as `Lock`; none without a wait event.
     pub wait_event_type: Option<Cow<'static, str>>,
     pub wait_event: Option<Cow<'static, str>>,
     /// What the kernel was doing for it: for `blocked` a name of `pgstrobe::cause`; for `runnable` `woken`, `preempted` or
     /// `cpu_quota`.
-    pub cause: Option<Cow<'static, str>>,
+    pub cause: Option<Word<Cause>>,
     pub ns: u64,
     pub count: u64,
     /// In the ledger of all statements: 99 of 100 statements spent no more than this in the part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ns: Option<u64>,
+}
+
+impl LedgerPart {
+    /// Its cause, where it has one that this version knows.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause.as_ref().and_then(Word::known)
+    }
 }
 
 /// Statements above a latency, against all others.
@@ -295,10 +303,10 @@ pub struct Blocking {
 #[serde(default)]
 pub struct Blocker {
     pub pid: u32,
-    pub role: String,
+    pub role: Word<vocabulary::Role>,
     /// `active`, `idle in transaction` (also when it had been idle until the statement that released the lock), or
     /// `waiting`: it holds nothing, but stands before the others in the queue.
-    pub state: String,
+    pub state: Word<BlockerState>,
     /// The statement it was in, or its last one.
     pub query: Option<String>,
     /// How long that had been running.
@@ -312,7 +320,7 @@ pub struct Blocker {
 #[serde(default)]
 pub struct Backend {
     pub pid: u32,
-    pub role: String,
+    pub role: Word<vocabulary::Role>,
     /// For a parallel worker, the pid of its leader.
     pub leader: Option<u32>,
     /// Its pid inside the server's container, where that has a pid namespace of its own.
@@ -360,7 +368,7 @@ pub struct BackendFsync {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Role {
-    pub role: String,
+    pub role: Word<vocabulary::Role>,
     /// Processes of this role seen.
     pub processes: u64,
     pub statements: u64,
@@ -435,12 +443,12 @@ pub struct Fsync {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FsyncBy {
-    pub role: String,
+    pub role: Word<vocabulary::Role>,
     pub pid: u32,
     /// `fsync`, `fdatasync`, `sync_file_range`, `msync` or `write` (a write that is itself a sync).
-    pub syscall: String,
+    pub syscall: Word<SyncCall>,
     /// `wal`, `relation`, `fsm`, `vm`, `init`, `slru`, `control`, `slot`, `temp`, `directory`, …
-    pub file_kind: String,
+    pub file_kind: Word<FileKind>,
     /// Below the data directory where it lies there, else as far as it is known.
     pub file: String,
     /// The relation that the file is or was one of, such as `public.orders`; none where it is not known or none.
@@ -456,12 +464,12 @@ pub struct FsyncBy {
 pub struct Finding {
     pub id: String,
     /// `info`, `warning` or `critical`.
-    pub severity: String,
+    pub severity: Word<Severity>,
     pub title: String,
     pub evidence: Vec<String>,
     pub advice: String,
     /// Time of backends the finding explains; 0 where it is not about time.
     pub explained_ns: u64,
     /// `high` (the evidence leaves one cause), `medium` (the usual cause of this evidence) or `low` (one of several).
-    pub confidence: String,
+    pub confidence: Word<Confidence>,
 }

@@ -7,6 +7,7 @@ pub mod text;
 use serde::{Deserialize, Serialize};
 
 use super::model::{BlockOwner, Coverage};
+use crate::vocabulary::{Operation, Word};
 
 pub const SCHEMA: &str = "pgstrobe.trace/1";
 
@@ -52,7 +53,7 @@ pub struct Request {
     /// The whole disk, such as `nvme0n1`.
     pub device: String,
     /// `read`, `write`, `flush`, `sync`, `discard` or `other`, as in the report.
-    pub operation: String,
+    pub operation: Word<Operation>,
     /// Those of `sync` (somebody waits for it), `meta` (of the file system itself), `fua` (durable when it is complete),
     /// `preflush` (the device's cache first) and `readahead` that it was complete with.
     pub flags: Vec<String>,

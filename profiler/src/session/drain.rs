@@ -27,7 +27,7 @@ impl Session {
             Ok(AnyRecord::Sync(sync, _)) => {
                 let known = aggregate.identity(sync.header.pid).map(|identity| identity.role);
                 let role = known.filter(|role| *role != Role::Unknown).or(server.role(sync.backend_type));
-                aggregate.sync(sync, role.unwrap_or(Role::Unknown).name());
+                aggregate.sync(sync, role.unwrap_or(Role::Unknown));
             }
             Ok(AnyRecord::File(file, _)) => storage.file(file, server),
             Ok(AnyRecord::Truncated(truncated, _)) => storage.truncated(truncated, server),

@@ -20,6 +20,7 @@ use crate::{
     kernel::btf::Btf,
     postgres::{relation::RelationFile, server::Server},
     report::{model::Report, trace::Request},
+    vocabulary::Role,
 };
 
 pub struct Storage {
@@ -57,7 +58,7 @@ impl Storage {
     }
 
     /// What of a trace is to be done regularly; see [`block::Block::requests`].
-    pub fn trace(&mut self, server: &Server, roles: &HashMap<u32, &str>, began_ns: u64) -> Vec<Request> {
+    pub fn trace(&mut self, server: &Server, roles: &HashMap<u32, Role>, began_ns: u64) -> Vec<Request> {
         self.block.tick(server);
         self.block.requests(roles, began_ns)
     }

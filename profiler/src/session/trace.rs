@@ -49,7 +49,7 @@ impl Session {
     /// Requests count that are complete from now on: before, backends were not known yet.
     pub fn begin_trace(&mut self) -> Begin {
         self.drain();
-        self.storage.trace(&self.server, &self.aggregate.role_names(), u64::MAX);
+        self.storage.trace(&self.server, &self.aggregate.roles_by_pid(), u64::MAX);
         self.instrument.cut(false);
         (self.started, self.started_at, self.interval) = (Instant::now(), SystemTime::now(), Instant::now());
         self.aggregate.begins(monotonic_ns());
@@ -74,7 +74,7 @@ impl Session {
         self.drain();
         self.follow_postmaster();
         self.identify_new();
-        let requests = self.storage.trace(&self.server, &self.aggregate.role_names(), self.aggregate.began_ns());
+        let requests = self.storage.trace(&self.server, &self.aggregate.roles_by_pid(), self.aggregate.began_ns());
         self.instrument.tick();
         if self.forget.is_due() {
             self.aggregate.next_interval();

@@ -22,6 +22,7 @@ use crate::{
         server::Server,
     },
     probes::Level,
+    vocabulary::BlockerState,
 };
 
 /// Waiters looked at in one tick; those beyond are counted.
@@ -180,7 +181,11 @@ impl Session {
     /// How a blocker stands now.
     fn standing(&self, pid: u32, now_ns: u64) -> Standing {
         if pid == 0 {
-            return Standing { role: "prepared transaction", state: "prepared", ..Standing::default() };
+            return Standing {
+                role: Some(Role::PreparedTransaction),
+                state: Some(BlockerState::Prepared),
+                ..Standing::default()
+            };
         }
         let role = self.aggregate.identity(pid).map_or(Role::Unknown, |identity| identity.role);
         let activity = self.activity(pid);
@@ -189,19 +194,19 @@ impl Session {
         let kernel = kernel.filter(|_| matches!(role, Role::ClientBackend | Role::WalSender));
         let open = kernel.map(|state| state.flags & BACKEND_OPEN != 0);
         let state = match (activity.as_ref().map(|activity| activity.state), open) {
-            (Some(State::Active), _) | (None, Some(true)) => "active",
-            (Some(State::IdleInTransaction), _) => "idle in transaction",
-            (Some(State::IdleInFailedTransaction), _) => "idle in transaction (aborted)",
-            (Some(State::Idle), _) => "idle",
-            (None, Some(false)) => "idle in transaction",
-            (None, None) => "unknown",
+            (Some(State::Active), _) | (None, Some(true)) => BlockerState::Active,
+            (Some(State::IdleInTransaction), _) => BlockerState::IdleInTransaction,
+            (Some(State::IdleInFailedTransaction), _) => BlockerState::IdleInFailedTransaction,
+            (Some(State::Idle), _) => BlockerState::Idle,
+            (None, Some(false)) => BlockerState::IdleInTransaction,
+            (None, None) => BlockerState::Unknown,
         };
         let streak =
             kernel.filter(|state| state.flags & (BACKEND_OPEN | BACKEND_IN_TRANSACTION) == BACKEND_IN_TRANSACTION);
         let streak = streak.map_or(0, |state| now_ns.saturating_sub(state.end_ns));
         Standing {
-            role: role.name(),
-            state,
+            role: Some(role),
+            state: Some(state),
             text: activity.map(|activity| (activity.text, activity.cut)),
             running_ns: kernel.filter(|_| open == Some(true)).map_or(0, |state| now_ns.saturating_sub(state.start_ns)),
             idle_ns: kernel.map_or(0, |state| state.transaction_idle_ns + streak),

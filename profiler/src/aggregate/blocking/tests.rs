@@ -1,6 +1,7 @@
 //! Waits by looks and by wake-ups: counted once, timed, chained.
 
 use super::*;
+use crate::vocabulary::{BlockerState, Role};
 
 const MS: u64 = 1_000_000;
 const TRANSACTION: u32 = 0x0300_0005;
@@ -24,7 +25,8 @@ fn sight(waiter: u32, since_ms: u64, blockers: &[u32]) -> Sight {
 }
 
 fn look(at_ms: u64, sights: &[Sight]) -> Waits {
-    let standing = Standing { role: "client backend", state: "active", ..Standing::default() };
+    let standing =
+        Standing { role: Some(Role::ClientBackend), state: Some(BlockerState::Active), ..Standing::default() };
     let blockers = sights.iter().flat_map(|sight| &sight.blockers).map(|(pid, _)| (*pid, standing.clone()));
     Waits { now_ns: at_ms * MS, sights: sights.to_vec(), standing: blockers.collect(), ..Waits::default() }
 }
@@ -103,7 +105,7 @@ fn holders_are_blamed_before_those_in_the_queue() {
     blocking.seen(look(300, &[behind(&[(3, true)])]), 15, show);
     blocking.seen(look(400, &[behind(&[(3, true)])]), 15, show);
     assert_eq!(short(&blocking), [(vec![2], 1, 1, 100, 1), (vec![2], 3, 1, 100, 1)]);
-    assert_eq!(rows(&blocking)[1].blocker.state, "waiting");
+    assert_eq!(rows(&blocking)[1].blocker.state, BlockerState::Waiting);
 }
 
 #[test]

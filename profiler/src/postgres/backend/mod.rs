@@ -8,77 +8,8 @@
 mod properties;
 mod title;
 
-use std::fmt;
-
+pub use crate::vocabulary::Role;
 pub use title::{Identity, from_title};
-
-/// The purpose of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    ClientBackend,
-    ParallelWorker,
-    Checkpointer,
-    BackgroundWriter,
-    WalWriter,
-    Archiver,
-    Startup,
-    WalSender,
-    WalReceiver,
-    AutovacuumLauncher,
-    AutovacuumWorker,
-    LogicalLauncher,
-    /// Applies, or copies the first state of, a logical subscription.
-    LogicalWorker,
-    /// 18 and later.
-    IoWorker,
-    /// 17 and later.
-    WalSummarizer,
-    /// 17 and later.
-    SlotsyncWorker,
-    /// Any other background worker: an extension's.
-    BackgroundWorker,
-    Postmaster,
-    Logger,
-    /// 14 and earlier.
-    StatsCollector,
-    #[default]
-    Unknown,
-}
-
-impl Role {
-    /// The name in reports; where `pg_stat_activity.backend_type` has one, that one.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ClientBackend => "client backend",
-            Self::ParallelWorker => "parallel worker",
-            Self::Checkpointer => "checkpointer",
-            Self::BackgroundWriter => "background writer",
-            Self::WalWriter => "walwriter",
-            Self::Archiver => "archiver",
-            Self::Startup => "startup",
-            Self::WalSender => "walsender",
-            Self::WalReceiver => "walreceiver",
-            Self::AutovacuumLauncher => "autovacuum launcher",
-            Self::AutovacuumWorker => "autovacuum worker",
-            Self::LogicalLauncher => "logical replication launcher",
-            Self::LogicalWorker => "logical replication worker",
-            Self::IoWorker => "io worker",
-            Self::WalSummarizer => "walsummarizer",
-            Self::SlotsyncWorker => "slotsync worker",
-            Self::BackgroundWorker => "background worker",
-            Self::Postmaster => "postmaster",
-            Self::Logger => "logger",
-            Self::StatsCollector => "stats collector",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// `enum BackendType` of src/include/miscadmin.h, per major version, in the order of its values from 0 (`B_INVALID`).
 /// The order changed in 15, 16, 17 and 18. `None` where a value is no role of a server's process: invalid, standalone.

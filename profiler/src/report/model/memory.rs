@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::sum;
+use crate::vocabulary::{Role, Word};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -41,7 +42,7 @@ pub struct Reclaim {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ReclaimBy {
-    pub role: String,
+    pub role: Word<Role>,
     /// Normalised; of a parallel worker that of its leader; none outside statements.
     pub query: Option<String>,
     pub pids: Vec<u32>,
@@ -55,7 +56,7 @@ pub struct ReclaimBy {
 #[serde(default)]
 pub struct ReclaimBackend {
     pub pid: u32,
-    pub role: String,
+    pub role: Word<Role>,
     pub host: Reclaim,
     pub cgroup: Reclaim,
 }

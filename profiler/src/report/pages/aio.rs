@@ -7,6 +7,7 @@ use crate::{
         model::{Aio, AioDepth, AioWorkers, Report},
         phrases::aio::worker_time,
     },
+    vocabulary::Role,
     words::{count, percent, rate, tie},
 };
 
@@ -83,7 +84,7 @@ fn waits(aio: &Aio, top: usize, section: &mut Section) {
             Cell::or_missing(wait.queued_ns, Cell::Duration),
             Cell::or_missing(wait.reading_ns, Cell::Duration),
             Cell::or_missing(wait.completing_ns, Cell::Duration),
-            Cell::Count(wait.from_device).when(wait.by == "io worker"),
+            Cell::Count(wait.from_device).when(wait.by == Role::IoWorker),
             Cell::name(&wait.by),
             wait.query.as_ref().map_or_else(|| Cell::text(format!("<{}>", wait.role)), Cell::code),
         ]);

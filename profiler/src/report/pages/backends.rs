@@ -3,6 +3,7 @@
 use crate::{
     page::{Cell, Section, Table},
     report::model::{Backend, Report, sum},
+    vocabulary::State,
 };
 
 pub(super) fn roles(report: &Report) -> Option<Section> {
@@ -38,7 +39,7 @@ pub(super) fn roles(report: &Report) -> Option<Section> {
 /// time on CPU.
 pub(super) fn by_time(report: &Report) -> Vec<&Backend> {
     let cpu =
-        |backend: &Backend| sum(backend.outside.parts.iter().filter(|part| part.state == "cpu").map(|part| part.ns));
+        |backend: &Backend| sum(backend.outside.parts.iter().filter(|part| part.state == State::Cpu).map(|part| part.ns));
     let mut all: Vec<&Backend> = report.backends.iter().collect();
     all.sort_by_key(|backend| std::cmp::Reverse((backend.ledger.wall_ns, backend.fsync.total_ns, cpu(backend))));
     all
@@ -91,7 +92,7 @@ pub(super) fn backends(report: &Report, top: usize) -> Option<Section> {
 fn role(backend: &Backend) -> String {
     match (backend.leader, backend.alive) {
         (Some(leader), _) => format!("{} of {leader}", backend.role),
-        (None, true) => backend.role.clone(),
+        (None, true) => backend.role.to_string(),
         (None, false) => format!("{} (ended)", backend.role),
     }
 }

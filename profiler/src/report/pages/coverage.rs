@@ -21,7 +21,7 @@ fn finding(finding: &Finding) -> Entry {
     let evidence = |text: &String| Line::text(text).indent(3).label("-").wrap(5, 3);
     let mut lines: Vec<Line> = finding.evidence.iter().map(evidence).collect();
     lines.push(Line::text(&finding.advice).indent(3).label("=>").wrap(6, 8));
-    Entry { title: Line::text(title(finding)).indent(1).tone(tone_of(&finding.severity)).wrap(3, 3), lines }
+    Entry { title: Line::text(title(finding)).indent(1).tone(tone_of(finding)).wrap(3, 3), lines }
 }
 
 fn title(finding: &Finding) -> String {

@@ -62,7 +62,7 @@ fn row(names: [Cell; 2], io: &FileIo) -> Vec<Cell> {
 fn by_kind(by: &[FileBy]) -> Option<Section> {
     let mut groups: Vec<(&str, &str, FileIo)> = Vec::new();
     for one in by {
-        match groups.iter_mut().find(|(role, kind, _)| *role == one.role && *kind == one.file_kind) {
+        match groups.iter_mut().find(|(role, kind, _)| **role == *one.role && **kind == *one.file_kind) {
             Some((.., io)) => io.add(&one.io),
             None => groups.push((&one.role, &one.file_kind, one.io)),
         }

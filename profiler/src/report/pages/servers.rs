@@ -51,7 +51,7 @@ fn row(report: &Report) -> Vec<Cell> {
 
 /// The loudest finding of a report; of equally loud ones the first, which weighs most.
 fn finding(report: &Report) -> Option<&Finding> {
-    let loud = |finding: &&Finding| match tone_of(&finding.severity) {
+    let loud = |finding: &&Finding| match tone_of(finding) {
         Tone::Critical => 0,
         Tone::Warning => 1,
         _ => 2,
@@ -67,7 +67,7 @@ fn loudest(report: &Report, finding: &Finding) -> Line {
         (None, Some(cluster)) => format!("pid {}:", cluster.postmaster_pid),
         (None, None) => String::new(),
     };
-    Line::new(vec![text]).indent(1).label(label).tone(tone_of(&finding.severity)).wrap(3, 2)
+    Line::new(vec![text]).indent(1).label(label).tone(tone_of(finding)).wrap(3, 2)
 }
 
 #[cfg(test)]

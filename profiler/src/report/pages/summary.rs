@@ -4,9 +4,10 @@ use super::{active, at_a_time, percentiles, plural, seconds, statements};
 use crate::{
     page::{Block, Cell, Entry, Line, Section, Table, Tally, Tone},
     report::{
-        model::{Report, sum},
+        model::{Finding, Report, sum},
         phrases::parts::{self, lines, together},
     },
+    vocabulary::{Role, Severity},
     words::{bytes, count, duration, duration_f, percent, rate, tenths, tie},
 };
 
@@ -57,7 +58,7 @@ fn headline(report: &Report) -> Section {
 fn load(report: &Report, section: &mut Section) {
     let statements = &report.statements;
     if statements.count == 0 {
-        let backends = report.backends.iter().filter(|b| b.role == "client backend").count() as u64;
+        let backends = report.backends.iter().filter(|b| b.role == Role::ClientBackend).count() as u64;
         let open = match report.unfinished.len() {
             0 => String::new(),
             n => format!("; {} still running", count(n as u64)),
@@ -102,7 +103,7 @@ fn stuck(report: &Report) -> Option<Section> {
 }
 
 fn findings(report: &Report) -> Option<Section> {
-    let entry = |(at, finding): (usize, &crate::report::model::Finding)| {
+    let entry = |(at, finding): (usize, &Finding)| {
         let sure = match finding.confidence.as_str() {
             "" => String::new(),
             sure => format!(" ({sure} confidence)"),
@@ -110,7 +111,7 @@ fn findings(report: &Report) -> Option<Section> {
         let title = format!("{}{sure}: {}", finding.severity, finding.title);
         // The first one is the answer: what to do about it in full enough to do it.
         let advice = Line::text(&finding.advice).indent(2).label("=>").wrap(5, if at == 0 { 2 } else { 1 });
-        Entry { title: Line::text(title).tone(tone_of(&finding.severity)).wrap(2, 2), lines: vec![advice] }
+        Entry { title: Line::text(title).tone(tone_of(finding)).wrap(2, 2), lines: vec![advice] }
     };
     let entries: Vec<Entry> = report.findings.iter().take(FINDING_ROWS).enumerate().map(entry).collect();
     if entries.is_empty() {
@@ -126,11 +127,11 @@ fn findings(report: &Report) -> Option<Section> {
     Some(section)
 }
 
-pub(super) fn tone_of(severity: &str) -> Tone {
-    match severity {
-        "critical" => Tone::Critical,
-        "warning" => Tone::Warning,
-        _ => Tone::Plain,
+pub(super) fn tone_of(finding: &Finding) -> Tone {
+    match finding.severity.known() {
+        Some(Severity::Critical) => Tone::Critical,
+        Some(Severity::Warning) => Tone::Warning,
+        Some(Severity::Info) | None => Tone::Plain,
     }
 }
 

@@ -4,13 +4,14 @@ use crate::{
     hist::Histogram,
     page::{Cell, Line, Section, Table, Tone},
     report::model::{FsyncBy, Hist, Report, sum},
+    vocabulary::{FileKind, Role, Word},
     words::count,
 };
 
 /// All syncs of one role on one kind of file.
 struct SyncGroup {
-    role: String,
-    kind: String,
+    role: Word<Role>,
+    kind: Word<FileKind>,
     count: u64,
     errors: u64,
     total_ns: u64,

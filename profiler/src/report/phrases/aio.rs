@@ -1,6 +1,9 @@
 //! What the io workers of PostgreSQL 18 spend their time on.
 
-use crate::report::model::{Ledger, Report, sum};
+use crate::{
+    report::model::{Ledger, Report, sum},
+    vocabulary::{Cause, Role, State},
+};
 
 /// Shares of a time.
 #[derive(Debug, PartialEq)]
@@ -13,16 +16,16 @@ pub(crate) struct WorkerTime {
 
 /// What the io workers spent their time on, by their ledger.
 pub(crate) fn worker_time(report: &Report) -> Option<WorkerTime> {
-    let role = report.roles.iter().find(|role| role.role == "io worker")?;
+    let role = report.roles.iter().find(|role| role.role == Role::IoWorker)?;
     let ledgers: [&Ledger; 2] = [&role.ledger, &role.outside];
     let wall = sum(ledgers.iter().map(|ledger| ledger.wall_ns));
     let (mut cpu, mut runnable, mut reading, mut idle) = (0, 0, 0, 0);
     for part in ledgers.iter().flat_map(|ledger| &ledger.parts) {
-        let account = match part.state.as_ref() {
-            "cpu" => &mut cpu,
-            "runnable" => &mut runnable,
-            "blocked" if part.wait_event.as_deref() == Some("IoWorkerMain") => &mut idle,
-            "blocked" if part.cause.as_deref() == Some("block_read") => &mut reading,
+        let account = match part.state.known() {
+            Some(State::Cpu) => &mut cpu,
+            Some(State::Runnable) => &mut runnable,
+            Some(State::Blocked) if part.wait_event.as_deref() == Some("IoWorkerMain") => &mut idle,
+            Some(State::Blocked) if part.cause() == Some(Cause::BlockRead) => &mut reading,
             _ => continue,
         };
         *account = sum([*account, part.ns]);
@@ -37,7 +40,7 @@ pub(crate) fn worker_time(report: &Report) -> Option<WorkerTime> {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::report::model::Role;
+    use crate::report::model;
 
     #[test]
     fn the_time_of_io_workers_is_that_of_their_ledger() {
@@ -50,7 +53,7 @@ mod tests {
             part("cpu", "", None, 200),
             part("runnable", "", Some("woken"), 100),
         ]);
-        report.roles.push(Role { role: "io worker".into(), outside, ..Role::default() });
+        report.roles.push(model::Role { role: Role::IoWorker.into(), outside, ..model::Role::default() });
         let time = WorkerTime { on_cpu: 0.2, runnable: 0.1, reading: 0.6, idle: 0.1 };
         assert_eq!(worker_time(&report), Some(time));
     }

@@ -1,6 +1,6 @@
 //! What a relation is called.
 
-use crate::report::model::RelationIo;
+use crate::{report::model::RelationIo, vocabulary::Fork};
 
 /// `public.orders`, or the numbers in its path where the name is not known.
 pub(crate) fn relation_name(relation: &RelationIo) -> String {
@@ -9,5 +9,5 @@ pub(crate) fn relation_name(relation: &RelationIo) -> String {
         let temporary = if relation.temporary { " (temporary)" } else { "" };
         format!("{database}, relfilenode {}{temporary}", relation.relfilenode)
     });
-    if relation.fork == "main" { name } else { format!("{name} ({})", relation.fork) }
+    if relation.fork == Fork::Main { name } else { format!("{name} ({})", relation.fork) }
 }

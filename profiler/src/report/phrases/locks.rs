@@ -2,6 +2,7 @@
 
 use crate::{
     report::model::{Blocker, Blocking, Report},
+    vocabulary::BlockerState,
     words::{duration, short},
 };
 
@@ -13,14 +14,14 @@ pub(crate) fn describe(report: &Report, blocker: &Blocker) -> String {
     let application = report.backends.iter().find(|one| one.pid == blocker.pid);
     let application = application.and_then(|one| one.application_name.as_deref()).filter(|name| !name.is_empty());
     let application = application.map_or(String::new(), |name| format!(", application {name}"));
-    let role = if blocker.role.is_empty() { "backend" } else { &blocker.role };
-    let state = match blocker.state.as_str() {
-        "idle in transaction" => {
+    let role = if blocker.role.is_empty() { "backend" } else { &*blocker.role };
+    let state = match (blocker.state.known(), &*blocker.state) {
+        (Some(BlockerState::IdleInTransaction), _) => {
             format!("idle in transaction for {}, last statement", duration(blocker.idle_in_transaction_ns))
         }
-        "waiting" => format!("itself waiting, for {}", duration(blocker.running_ns)),
-        "" => "state not known".into(),
-        state => format!("{state} for {}", duration(blocker.running_ns)),
+        (Some(BlockerState::Waiting), _) => format!("itself waiting, for {}", duration(blocker.running_ns)),
+        (_, "") => "state not known".into(),
+        (_, state) => format!("{state} for {}", duration(blocker.running_ns)),
     };
     let query = blocker.query.as_deref().map_or("(text not known)".into(), short);
     format!("pid {} ({role}{application}), {state}: {query}", blocker.pid)

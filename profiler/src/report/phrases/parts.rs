@@ -2,51 +2,48 @@
 
 use crate::{
     report::model::{Ledger, LedgerPart, sum},
+    vocabulary::{Cause, State, Word},
     words::{duration, percent, tie},
 };
 
 /// Causes that only say how the server sleeps in that wait event; short lists leave them out.
-const USUAL: [&str; 12] = [
-    "futex",
-    "semaphore",
-    "poll",
-    "socket_read",
-    "socket_write",
-    "sleep",
-    "timer",
-    "other",
-    "pipe",
-    "fsync",
-    "block_read",
-    "woken",
+const USUAL: [Cause; 11] = [
+    Cause::Futex,
+    Cause::Semaphore,
+    Cause::Poll,
+    Cause::SocketRead,
+    Cause::SocketWrite,
+    Cause::Sleep,
+    Cause::Other,
+    Cause::Pipe,
+    Cause::Fsync,
+    Cause::BlockRead,
+    Cause::Woken,
 ];
 
 /// A part's name: its wait event, or its state where it has none.
 pub(crate) fn part_name(part: &LedgerPart) -> String {
-    match &*part.state {
-        "idle" => return "idle".into(),
-        "idle_in_transaction" => return "idle in transaction".into(),
-        _ => {}
-    }
-    match (&part.wait_event_type, &part.wait_event) {
-        (Some(class), Some(event)) => format!("{class}:{event}"),
-        (Some(class), None) => class.clone().into_owned(),
-        _ => match &*part.state {
-            "cpu" => "on CPU".into(),
-            "interrupted" => "CPU taken by others".into(),
-            "runnable" => "waiting for a CPU".into(),
-            "blocked" => "no wait event".into(),
-            state => state.into(),
-        },
+    let state = part.state.known();
+    match (&part.wait_event_type, &part.wait_event, state) {
+        (.., Some(State::Idle)) => "idle".into(),
+        (.., Some(State::IdleInTransaction)) => "idle in transaction".into(),
+        (Some(class), Some(event), _) => format!("{class}:{event}"),
+        (Some(class), None, _) => class.clone().into_owned(),
+        (.., Some(State::Cpu)) => "on CPU".into(),
+        (.., Some(State::Interrupted)) => "CPU taken by others".into(),
+        (.., Some(State::Runnable)) => "waiting for a CPU".into(),
+        (.., Some(State::Blocked)) => "no wait event".into(),
+        (.., Some(State::Unattributed) | None) => part.state.to_string(),
     }
 }
 
 /// One line of an account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Line {
-    pub state: String,
+    pub state: Word<State>,
     pub name: String,
-    pub cause: String,
+    /// Empty for none.
+    pub cause: Word<Cause>,
     pub ns: u64,
     /// As in [`LedgerPart::p99_ns`].
     pub p99_ns: Option<u64>,
@@ -55,9 +52,9 @@ pub(crate) struct Line {
 impl Line {
     fn of(part: &LedgerPart) -> Line {
         Line {
-            state: part.state.clone().into_owned(),
+            state: part.state.clone(),
             name: part_name(part),
-            cause: part.cause.as_deref().unwrap_or_default().into(),
+            cause: part.cause.clone().unwrap_or_default(),
             ns: 0,
             p99_ns: None,
         }
@@ -69,12 +66,9 @@ impl Line {
 
     /// The name, with the cause where that says more.
     fn label(&self) -> String {
-        match self.cause.as_str() {
-            "" => self.name.clone(),
-            cause if self.name == "no wait event" => format!("{} ({})", self.name, cause),
-            cause if USUAL.contains(&cause) => self.name.clone(),
-            cause => format!("{} ({cause})", self.name),
-        }
+        let has_event = self.name != "no wait event";
+        let usual = has_event && self.cause.known().is_some_and(|cause| USUAL.contains(&cause));
+        if usual || self.cause.is_empty() { self.name.clone() } else { format!("{} ({})", self.name, self.cause) }
     }
 }
 
@@ -91,7 +85,7 @@ pub(crate) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec
         let parts = sum(ledger.parts.iter().map(|part| part.ns));
         missing = sum([missing, ledger.wall_ns.saturating_sub(parts)]);
         for part in ledger.parts.iter().filter(|part| part.ns > 0) {
-            if part.state == "unattributed" {
+            if part.state == State::Unattributed {
                 missing = sum([missing, part.ns]);
                 continue;
             }
@@ -105,8 +99,8 @@ pub(crate) fn together<'a>(ledgers: impl IntoIterator<Item = &'a Ledger>) -> Vec
         }
     }
     if missing > 0 {
-        let name = "unattributed".to_owned();
-        out.push(Line { state: name.clone(), name, ns: missing, ..Line::default() });
+        let state = State::Unattributed;
+        out.push(Line { state: state.into(), name: state.name().into(), ns: missing, ..Line::default() });
     }
     out.sort_by_key(|line| std::cmp::Reverse(line.ns));
     out

@@ -18,6 +18,7 @@ mod tests {
     use super::super::{Begin, End, Request};
     use super::*;
     use crate::report::model::BlockOwner;
+    use crate::vocabulary::Operation;
 
     fn written(value: &Line) -> String {
         let mut out = Vec::new();
@@ -28,7 +29,7 @@ mod tests {
     #[test]
     fn reads_what_it_writes_and_each_has_its_type() {
         let owner = BlockOwner { name: "a\u{202e}b\n".into(), pid: Some(7), ..BlockOwner::default() };
-        let request = Request { operation: "read".into(), sector: Some(8), owner, ..Request::default() };
+        let request = Request { operation: Operation::Read.into(), sector: Some(8), owner, ..Request::default() };
         let lines = [Line::Begin(Begin::default()), Line::Request(request), Line::End(Box::default())];
         for (value, kind) in lines.iter().zip(["begin", "request", "end"]) {
             let text = written(value);

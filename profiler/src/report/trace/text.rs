@@ -43,6 +43,7 @@ mod tests {
     use super::*;
     use crate::{
         report::model::{BlockOwner, Coverage},
+        vocabulary::{Operation, OwnerKind},
         words::width,
     };
 
@@ -50,7 +51,7 @@ mod tests {
         Request {
             completed_ns: 1_234_567_890,
             device: "nvme0n1".into(),
-            operation: "write".into(),
+            operation: Operation::Write.into(),
             flags: vec!["sync".into(), "fua".into()],
             sector: Some(2048),
             bytes: 8192,
@@ -59,7 +60,7 @@ mod tests {
             error: None,
             owner: BlockOwner {
                 cluster: true,
-                kind: "backend".into(),
+                kind: OwnerKind::Backend.into(),
                 name: "client backend".into(),
                 pid: Some(4711),
                 cgroup: "postgresql.service".into(),

@@ -21,6 +21,7 @@ use crate::{
     pace::Every,
     postgres::server::Server,
     report::model::Report,
+    vocabulary::Role,
 };
 use devices::Devices;
 use owner::Owners;
@@ -100,8 +101,8 @@ impl Block {
             sums.push((key, sum));
             self.before.insert(key, Box::new(row));
         }
-        let roles: HashMap<u32, &str> =
-            report.backends.iter().map(|backend| (backend.pid, backend.role.as_str())).collect();
+        let roles: HashMap<u32, Role> =
+            report.backends.iter().map(|backend| (backend.pid, backend.role.known().unwrap_or_default())).collect();
         let group = group(&self.names);
         let owners = Owners { roles: &roles, group: &group, own: &self.group.name };
         for (key, _) in &mut sums {

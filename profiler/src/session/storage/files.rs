@@ -13,6 +13,7 @@ use anyhow::Result;
 use pgstrobe_common::files::{self, CLASS_TEMP, CLASSES, FileIo, FileKey, MAX_FILES};
 
 use super::tablespaces::Tablespaces;
+use crate::vocabulary::{FileKind, Fork};
 use crate::{
     aggregate::path_of,
     instrument::Instrument,
@@ -45,8 +46,8 @@ const BACKEND_TYPES: u32 = 32;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Name {
-    role: &'static str,
-    kind: &'static str,
+    role: Role,
+    kind: FileKind,
     file: String,
     relation: Option<RelationFile>,
 }
@@ -169,7 +170,7 @@ impl Files {
                 if self.known.contains_key(&key) || self.map.get(&key).is_none() {
                     continue;
                 }
-                let kind = ["relation", "temp", "wal", "other"][class as usize];
+                let kind = [FileKind::Relation, FileKind::Temp, FileKind::Wal, FileKind::Other][class as usize];
                 let file = if class == CLASS_TEMP { ALL } else { OTHER };
                 let name = Name { role: role(server, backend_type), kind, file: file.into(), relation: None };
                 self.known.insert(key, Known { name, taken: FileIo::default(), idle: 0 });
@@ -206,8 +207,8 @@ impl Files {
 const ALL: &str = "(all)";
 const OTHER: &str = "(other)";
 
-fn role(server: &Server, backend_type: u32) -> &'static str {
-    server.role(backend_type).unwrap_or(Role::Unknown).name()
+fn role(server: &Server, backend_type: u32) -> Role {
+    server.role(backend_type).unwrap_or(Role::Unknown)
 }
 
 fn add(rows: &mut HashMap<Name, FileIo>, name: &Name, gained: &FileIo) {
@@ -220,7 +221,7 @@ fn add(rows: &mut HashMap<Name, FileIo>, name: &Name, gained: &FileIo) {
 /// The rows of a report; `folded` counts those that found no room.
 fn model(rows: HashMap<Name, FileIo>, folded: &mut u64) -> model::Files {
     let time = |io: &model::FileIo| std::cmp::Reverse((io.read_ns + io.write_ns + io.extend_ns, io.reads + io.writes));
-    let mut relations: HashMap<(RelationFile, &'static str), model::FileIo> = HashMap::new();
+    let mut relations: HashMap<(RelationFile, Fork), model::FileIo> = HashMap::new();
     let mut by: Vec<model::FileBy> = Vec::new();
     for (name, io) in rows {
         let io = io_model(&io);
@@ -297,7 +298,7 @@ fn size(directory: &Path, relation: &model::RelationIo) -> Option<u64> {
             places.find(|place| place.is_dir())?
         }
     };
-    let fork = if relation.fork == "main" { String::new() } else { format!("_{}", relation.fork) };
+    let fork = if relation.fork == Fork::Main { String::new() } else { format!("_{}", relation.fork) };
     let segment = |n: u32| {
         let number = if n == 0 { String::new() } else { format!(".{n}") };
         let path = below.join(format!("{}{fork}{number}", relation.relfilenode));

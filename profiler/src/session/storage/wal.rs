@@ -22,6 +22,7 @@ use crate::{
     report::model::{self, Report, WalBy, WalWritten},
 };
 
+use crate::vocabulary::{Cause, FileKind};
 use checkpoints::Checkpoints;
 use clock::Clock;
 use series::Series;
@@ -41,7 +42,7 @@ pub struct Wal {
     turn: u32,
     /// Those that ended, the largest.
     ended: Vec<WalBy>,
-    ended_roles: BTreeMap<&'static str, WalUsage>,
+    ended_roles: BTreeMap<Role, WalUsage>,
     total: WalUsage,
     series: Series,
     /// Counter of transactions at the beginning of the interval, and now.
@@ -134,7 +135,8 @@ impl Wal {
         let mut all = WalUsage::default();
         for pid in &turn {
             // A worker's is in its leader's.
-            let Some(process) = self.processes.get_mut(pid).filter(|_| role(aggregate, *pid) != WORKER) else {
+            let Some(process) = self.processes.get_mut(pid).filter(|_| role(aggregate, *pid) != Role::ParallelWorker)
+            else {
                 continue;
             };
             if let Some(usage) = process.memory.as_ref().and_then(|memory| reader.read(memory)) {
@@ -169,7 +171,7 @@ impl Wal {
     pub fn exits(&mut self, pid: u32, status: u32, aggregate: &Aggregate) {
         let Some(mut process) = self.processes.remove(&pid) else { return };
         let role = role(aggregate, pid);
-        if role == WORKER {
+        if role == Role::ParallelWorker {
             return;
         }
         match process.last_words {
@@ -228,8 +230,8 @@ impl Wal {
         wal.series = std::mem::replace(&mut self.series, Series::new(self.clock.now_ns())).model();
         wal.transactions = self.completed.map(|(from, to)| to.saturating_sub(from));
         self.completed = self.completed.map(|(_, to)| (to, to));
-        for by in report.fsync.by.iter().filter(|by| by.file_kind == "wal" && !by.file.contains("xlogtemp.")) {
-            *wal.syncs.entry(by.syscall.clone()).or_default() += by.count;
+        for by in report.fsync.by.iter().filter(|by| by.file_kind == FileKind::Wal && !by.file.contains("xlogtemp.")) {
+            *wal.syncs.entry(by.syscall.to_string()).or_default() += by.count;
         }
         wal.archiver = archiver(report, server);
         self.total = WalUsage::default();
@@ -238,13 +240,11 @@ impl Wal {
     }
 }
 
-const WORKER: &str = "parallel worker";
-
 /// The signal of a wait status (wait(2)).
 const SIGNAL: u32 = 0x7f;
 
-fn role(aggregate: &Aggregate, pid: u32) -> &'static str {
-    aggregate.identity(pid).map_or(Role::Unknown, |known| known.role).name()
+fn role(aggregate: &Aggregate, pid: u32) -> Role {
+    aggregate.identity(pid).map_or(Role::Unknown, |known| known.role)
 }
 
 fn model(usage: &WalUsage) -> WalWritten {
@@ -263,12 +263,13 @@ fn largest(list: &mut Vec<WalBy>) {
 
 /// What the archiver's own account says, and what it has still to do.
 fn archiver(report: &Report, server: &Server) -> Option<model::Archiver> {
-    let role = report.roles.iter().find(|role| role.role == "archiver")?;
+    let role = report.roles.iter().find(|role| role.role == Role::Archiver)?;
     // The wait event came in 15; before, it is the wait for a child.
-    let parts =
-        role.outside.parts.iter().filter(|part| {
-            part.wait_event.as_deref() == Some("ArchiveCommand") || part.cause.as_deref() == Some("child")
-        });
+    let parts = role
+        .outside
+        .parts
+        .iter()
+        .filter(|part| part.wait_event.as_deref() == Some("ArchiveCommand") || part.cause() == Some(Cause::Child));
     let (waits, wait_ns) = parts.fold((0, 0), |(count, ns), part| (count + part.count, ns + part.ns));
     let status = format!("/proc/{}/cwd/pg_wal/archive_status", server.cluster.postmaster_pid);
     let ready = server.patience.within(Domain::Wal, move || {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary::{Role, Word};
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
@@ -54,11 +56,11 @@ pub struct AioWorkers {
 #[serde(default)]
 pub struct AioWait {
     /// Role of those that waited.
-    pub role: String,
+    pub role: Word<Role>,
     /// Their class, where they were in a statement.
     pub query: Option<String>,
     /// Role of those that made the reads.
-    pub by: String,
+    pub by: Word<Role>,
     pub count: u64,
     pub total_ns: u64,
     pub max_ns: u64,

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::model::Hist;
+use crate::{
+    report::model::Hist,
+    vocabulary::{Operation, OwnerKind, Word},
+};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -73,7 +76,7 @@ pub struct BlockRequests {
 pub struct BlockBy {
     pub device: String,
     /// `read`, `write`, `flush`, `sync`, `discard` or `other`.
-    pub operation: String,
+    pub operation: Word<Operation>,
     #[serde(flatten)]
     pub owner: BlockOwner,
     #[serde(flatten)]
@@ -89,7 +92,7 @@ pub struct BlockOwner {
     pub cluster: bool,
     /// `backend`, `process`, `kernel worker`, `kernel thread`, `unseen` (its beginning was not seen) or `folded` (no room
     /// for a row of its own).
-    pub kind: String,
+    pub kind: Word<OwnerKind>,
     /// The role of a backend, else the name of the process or thread.
     pub name: String,
     /// Of a process that is not of the cluster, and of a kernel thread; none for all of a role or kind.

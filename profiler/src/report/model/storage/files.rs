@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary::{FileKind, Fork, Role, Word};
+
 /// Calls on files of the cluster's processes, from entry to return.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -19,9 +21,9 @@ pub struct Files {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FileBy {
-    pub role: String,
+    pub role: Word<Role>,
     /// As in [`FsyncBy`](crate::report::model::FsyncBy).
-    pub file_kind: String,
+    pub file_kind: Word<FileKind>,
     /// Below the data directory where it lies there, else as far as it is known; `(all)` for temporary files, `(other)`
     /// for what found no room.
     pub file: String,
@@ -38,7 +40,7 @@ pub struct RelationIo {
     pub tablespace: Option<u32>,
     pub relfilenode: u32,
     /// `main`, `fsm`, `vm` or `init`.
-    pub fork: String,
+    pub fork: Word<Fork>,
     /// It is a temporary table.
     pub temporary: bool,
     /// As `schema.table`, where it is known.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::model::{Hist, Ledger};
+use crate::{
+    report::model::{Hist, Ledger},
+    vocabulary::{CheckpointCause, Role, Word},
+};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -49,7 +52,7 @@ pub struct WalWritten {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct WalBy {
-    pub role: String,
+    pub role: Word<Role>,
     /// None for a whole role.
     pub pid: Option<u32>,
     pub written: WalWritten,
@@ -96,7 +99,7 @@ pub struct Checkpoint {
     pub restartpoint: bool,
     /// `wal` (so much was written since the last), `time` (`checkpoint_timeout`), `requested` (CHECKPOINT, a base backup,
     /// CREATE DATABASE, …), `shutdown`, or `unknown`. Inferred from the WAL and the time since the one before.
-    pub cause: String,
+    pub cause: Word<CheckpointCause>,
     /// From its beginning to the first buffer; writing buffers; syncing files; what comes after (its own record is flushed,
     /// pg_control is written, segments are removed or recycled); and in all.
     pub begin_ns: u64,

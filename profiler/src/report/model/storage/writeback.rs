@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::model::{Hist, sum};
+use crate::{
+    report::model::{Hist, sum},
+    vocabulary::{Role, Word},
+};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -85,7 +88,7 @@ pub struct Pauses {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PausedBy {
-    pub role: String,
+    pub role: Word<Role>,
     /// Normalised; none outside statements.
     pub query: Option<String>,
     pub pids: Vec<u32>,
@@ -99,7 +102,7 @@ pub struct PausedBy {
 #[serde(default)]
 pub struct Pause {
     pub pid: u32,
-    pub role: String,
+    pub role: Word<Role>,
     pub query: Option<String>,
     /// From the beginning of the profile (of the interval, with several).
     pub began_ns: u64,

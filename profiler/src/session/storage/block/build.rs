@@ -15,22 +15,23 @@ use super::{
     sum::Sum,
 };
 use crate::report::model::{Block, BlockBy, BlockDevice, BlockNoise, BlockOwner};
+use crate::vocabulary::{Operation, OwnerKind};
 
 /// Rows of a table that are kept apart; the rest is added up by device and operation.
 const MOST_ROWS: usize = 200;
 
-const OPERATIONS: [(u32, &str); OPS as usize] = [
-    (OP_READ, "read"),
-    (OP_WRITE, "write"),
-    (OP_FLUSH, "flush"),
-    (OP_DISCARD, "discard"),
-    (OP_SYNC, "sync"),
-    (OP_OTHER, "other"),
+const OPERATIONS: [(u32, Operation); OPS as usize] = [
+    (OP_READ, Operation::Read),
+    (OP_WRITE, Operation::Write),
+    (OP_FLUSH, Operation::Flush),
+    (OP_DISCARD, Operation::Discard),
+    (OP_SYNC, Operation::Sync),
+    (OP_OTHER, Operation::Other),
 ];
 
 /// What a request does, in a word.
-pub fn operation(op: u32) -> &'static str {
-    OPERATIONS.iter().find(|(known, _)| *known == op).map_or("other", |(_, name)| name)
+pub fn operation(op: u32) -> Operation {
+    OPERATIONS.iter().find(|(known, _)| *known == op).map_or(Operation::Other, |(_, operation)| *operation)
 }
 
 /// What the numbers in keys mean.
@@ -109,7 +110,7 @@ impl View<'_> {
         for ((device, owner, op), sum) in rows.split_off(rows.len().min(MOST_ROWS)) {
             let rest = BlockOwner {
                 cluster: owner.cluster,
-                kind: "folded".into(),
+                kind: OwnerKind::Folded.into(),
                 name: "others".into(),
                 ..BlockOwner::default()
             };

@@ -7,10 +7,11 @@ use pgstrobe_common::block::{
 };
 
 use crate::report::model::BlockOwner;
+use crate::vocabulary::{OwnerKind, Role};
 
 /// What the numbers in keys mean.
 pub struct Owners<'a> {
-    pub roles: &'a HashMap<u32, &'a str>,
+    pub roles: &'a HashMap<u32, Role>,
     pub group: &'a dyn Fn(u64) -> Option<String>,
     /// Cgroup of the cluster.
     pub own: &'a str,
@@ -28,12 +29,14 @@ impl Owners<'_> {
         let cluster = key.owner & OWNER_CLUSTER != 0;
         let name_or = |other: &str| if comm.is_empty() { other } else { comm }.to_owned();
         let (kind, name, pid) = match key.owner & OWNER {
-            OWNER_BACKEND => ("backend", self.roles.get(&key.pid).copied().unwrap_or("unknown").to_owned(), None),
-            OWNER_PROCESS => ("process", name_or("process"), Some(key.pid)),
-            OWNER_KWORKER => ("kernel worker", "kworker".to_owned(), None),
-            OWNER_THREAD => ("kernel thread", name_or("kernel thread"), Some(key.pid)),
-            OWNER_FOLDED => ("folded", "others".to_owned(), None),
-            _ => ("unseen", "began unseen".to_owned(), None),
+            OWNER_BACKEND => {
+                (OwnerKind::Backend, self.roles.get(&key.pid).copied().unwrap_or_default().to_string(), None)
+            }
+            OWNER_PROCESS => (OwnerKind::Process, name_or("process"), Some(key.pid)),
+            OWNER_KWORKER => (OwnerKind::KernelWorker, "kworker".to_owned(), None),
+            OWNER_THREAD => (OwnerKind::KernelThread, name_or("kernel thread"), Some(key.pid)),
+            OWNER_FOLDED => (OwnerKind::Folded, "others".to_owned(), None),
+            _ => (OwnerKind::Unseen, "began unseen".to_owned(), None),
         };
         let cgroup = if cluster {
             self.own.to_owned()
@@ -52,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_process_known_as_a_backend_is_one() {
-        let roles = HashMap::from([(7, "client backend")]);
+        let roles = HashMap::from([(7, Role::ClientBackend)]);
         let owners = Owners { roles: &roles, group: &|_| None, own: "" };
         let of = |pid, owner| owners.kind(&BlockKey { cgroup: 0, device: 1, pid, op: 0, owner });
         assert_eq!(of(7, OWNER_PROCESS), OWNER_BACKEND | OWNER_CLUSTER);

@@ -8,7 +8,7 @@ use pgstrobe_common::{
 };
 
 use super::{Block, Owners, build::operation, group, hierarchy, id};
-use crate::report::trace::Request;
+use crate::{report::trace::Request, vocabulary::Role};
 
 /// Flags of a request (`enum req_flag_bits`, include/linux/blk_types.h): the same bits from 5.10 on.
 const FLAGS: [(u32, &str); 5] =
@@ -40,7 +40,7 @@ impl Block {
 
     /// What came since this was last asked and was complete after `began_ns`, in the order of the ends. `roles` of the
     /// backends.
-    pub fn requests(&mut self, roles: &HashMap<u32, &str>, began_ns: u64) -> Vec<Request> {
+    pub fn requests(&mut self, roles: &HashMap<u32, Role>, began_ns: u64) -> Vec<Request> {
         let mut records = std::mem::take(&mut self.traced);
         records.retain(|record| record.header.ts_ns >= began_ns);
         records.sort_by_key(|record| record.header.ts_ns);
@@ -75,7 +75,7 @@ fn request(record: &Traced, began_ns: u64, owners: &Owners<'_>, device: &str) ->
     Request {
         completed_ns: ended - began_ns,
         device: device.to_owned(),
-        operation: operation(key.op).to_owned(),
+        operation: operation(key.op).into(),
         flags: FLAGS.iter().filter(|(bit, _)| record.flags & bit != 0).map(|(_, name)| (*name).to_owned()).collect(),
         sector: placed.then_some(record.sector),
         bytes: record.bytes as u64,
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    fn named(record: &Traced, roles: &[(u32, &str)]) -> Request {
+    fn named(record: &Traced, roles: &[(u32, Role)]) -> Request {
         let roles = roles.iter().copied().collect();
         request(record, 10_000, &Owners { roles: &roles, group: &|_| None, own: "own" }, "sda")
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_backend_has_its_role_and_its_pid_and_a_flush_no_place() {
         for owner in [OWNER_BACKEND | OWNER_CLUSTER, OWNER_PROCESS] {
-            let one = named(&traced(OP_SYNC, owner), &[(7, "walwriter")]);
+            let one = named(&traced(OP_SYNC, owner), &[(7, Role::WalWriter)]);
             let owner = &one.owner;
             assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.pid), ("backend", "walwriter", Some(7)));
             assert_eq!((owner.cluster, owner.cgroup.as_str(), one.sector), (true, "own", None));

@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::clock::Clock;
+use crate::vocabulary::CheckpointCause;
 
 /// A checkpoint that did not get to its buffers in this time is looked at: it may have been skipped.
 const SKIPPED_NS: u64 = 200_000_000;
@@ -301,15 +302,15 @@ impl Seen {
 
     /// What `XLogCheckpointNeeded` (src/backend/access/transam/xlog.c) and `CheckpointerMain`
     /// (src/backend/postmaster/checkpointer.c) go by.
-    fn cause(&self, before: Before) -> &'static str {
-        let Some(settings) = &self.settings else { return "unknown" };
+    fn cause(&self, before: Before) -> CheckpointCause {
+        let Some(settings) = &self.settings else { return CheckpointCause::Unknown };
         if self.shutdown {
-            return "shutdown";
+            return CheckpointCause::Shutdown;
         }
         let segment = |redo: u64| redo / settings.segment_bytes.max(1);
         let segments = before.redo.zip(self.redo).map(|(from, to)| segment(to).saturating_sub(segment(from)));
         if segments.is_some_and(|segments| segments >= settings.segments_to_checkpoint) {
-            return "wal";
+            return CheckpointCause::Wal;
         }
         // The checkpointer counts whole seconds from its own start, or from the last one.
         let last_us = before.start_us.unwrap_or(0).max(self.process_us);
@@ -317,9 +318,9 @@ impl Seen {
             && (self.read.start_us - last_us.min(self.read.start_us)) * 1_000 + 1_000_000_000
                 >= settings.checkpoint_timeout_ns
         {
-            return "time";
+            return CheckpointCause::Time;
         }
-        if segments.is_some() && last_us > 0 { "requested" } else { "unknown" }
+        if segments.is_some() && last_us > 0 { CheckpointCause::Requested } else { CheckpointCause::Unknown }
     }
 }
 
