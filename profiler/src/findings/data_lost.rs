@@ -29,12 +29,32 @@ fn find(report: &Report) -> Option<Found> {
             if lost == 1 { "" } else { "s" }
         ),
         evidence,
-        advice: format!(
-            "Profile fewer targets or probes at a time; look at what \"{}\" counts with `pgstrobe probes`.",
-            reasons.first().map_or("", |(reason, _)| reason.as_str())
-        ),
+        advice: reasons.first().map_or(String::new(), |(reason, _)| advice(reason)),
         explained_ns: 0,
     })
+}
+
+/// What makes room for what was lost most.
+fn advice(reason: &str) -> String {
+    let what = match reason {
+        _ if reason.ends_with("ring_full") || reason == "ring_buffer_full" => {
+            "The ring buffer was full: profile again with a larger one (--ring-buffer, in KiB, a power of two), and leave \
+             pgstrobe a CPU to read it."
+        }
+        _ if reason.ends_with("map_full") || reason.ends_with("folded") => {
+            "There was more than is kept apart: what found no room is missing or summed up as others. A shorter profile \
+             (--duration, --interval) meets less of it at a time."
+        }
+        "programs_skipped" => {
+            "The kernel left out runs of a program because another one was running on the same CPU; a lower --level has \
+             fewer of them."
+        }
+        _ => {
+            "Memory or files of the server could not be read when it mattered. If it happens again, `pgstrobe doctor` says \
+             what is missing."
+        }
+    };
+    format!("{what} Most was lost as {reason}.")
 }
 
 #[cfg(test)]
@@ -51,6 +71,15 @@ mod tests {
         let found = find(&RULE, &report).unwrap();
         assert_eq!(found.severity, Severity::Warning);
         assert_eq!(found.evidence[0], "ring_buffer_full: 12 lost");
+        assert!(found.advice.contains("--ring-buffer"), "{}", found.advice);
+        let of = |reason: &str| {
+            let mut report = fixture::busy();
+            report.coverage.lost.insert(reason.into(), 3);
+            find(&RULE, &report).unwrap().advice
+        };
+        assert!(of("text_ring_full").contains("--ring-buffer"));
+        assert!(!of("classes_folded").contains("--ring-buffer") && of("classes_folded").contains("--interval"));
+        assert!(of("memory_read_failed").contains("pgstrobe doctor"));
         report.coverage.lost.insert("ring_buffer_full".into(), 1_000_000);
         let found = find(&RULE, &report).unwrap();
         assert!(found.title.starts_with("1,000,000 events lost"), "{}", found.title);

@@ -60,7 +60,7 @@ fn query(id: &str, text: &str, calls: u64, median: f64, ledger: impl FnOnce(u64)
 fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
     let probe = |name: &str, hook: &str, attached, hits, reason: Option<&str>| ProbeCoverage {
         name: name.into(),
-        level: "standard".into(),
+        level: if name == "ledger" { "sample" } else { "standard" }.into(),
         hooks: vec![hook.into()],
         attached,
         hits,
@@ -69,20 +69,28 @@ fn coverage(hits: u64, run_ns: u64, count: u64) -> Coverage {
         reason: reason.map(String::from),
     };
     Coverage {
-        lost: ["map_full", "read_failed", "ring_buffer_full", "text_unread", "too_many_backends", "too_many_classes"]
-            .map(|reason| (reason.to_string(), 0))
-            .into(),
+        lost: [
+            "ring_buffer_full",
+            "backends_map_full",
+            "memory_read_failed",
+            "text_ring_full",
+            "file_name_unread",
+            "classes_map_full",
+            "other_records_ring_full",
+        ]
+        .map(|reason| (reason.to_string(), 0))
+        .into(),
         probes: vec![
             probe("statement", "tp_btf/sock_recv_length", true, hits / 3, None),
-            probe("wait", "tp_btf/sched_switch", true, hits / 2, None),
-            probe("fsync", "fexit/vfs_fsync_range", true, count, None),
-            probe("reclaim", "tp_btf/mm_vmscan_direct_reclaim_begin", true, 0, None),
+            probe("ledger", "tp_btf/sched_switch", true, hits / 2, None),
+            probe("fsync", "tracepoint/syscalls/sys_enter_fdatasync", true, count, None),
+            probe("memory", "tp_btf/mm_vmscan_direct_reclaim_begin", true, 0, None),
             probe(
-                "cache",
-                "perf/cache-misses",
+                "writeback",
+                "tp_btf/writeback_start",
                 false,
                 0,
-                Some("this machine has no hardware counters: last-level cache hit rates are missing"),
+                Some("this kernel has no tracepoint writeback_start: what the flusher wrote is missing"),
             ),
         ],
         overhead: Overhead {
@@ -329,4 +337,29 @@ pub fn idle() -> Report {
     report.roles = vec![model::Role { role: Role::Checkpointer.into(), processes: 1, ..model::Role::default() }];
     report.findings = crate::findings::evaluate(&report);
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use pgstrobe_common::lost::Lost;
+
+    use super::*;
+    use crate::probes::PROBES;
+
+    /// States, causes, roles and the like are looked up where a sample is made ([`word`]).
+    #[test]
+    fn samples_name_only_what_there_is() {
+        let coverage = busy().coverage;
+        for reason in coverage.lost.keys() {
+            assert!(Lost::ALL.iter().any(|lost| lost.name() == reason), "nothing is lost as {reason}");
+        }
+        for shown in &coverage.probes {
+            let probe = PROBES.iter().find(|probe| probe.name == shown.name);
+            let probe = probe.unwrap_or_else(|| panic!("no probe is called {}", shown.name));
+            assert_eq!(shown.level, probe.level.name(), "{}", probe.name);
+            let known: Vec<String> =
+                probe.ways.iter().flat_map(|way| way.hooks).map(|hook| hook.point.describe()).collect();
+            assert!(shown.hooks.iter().all(|hook| known.contains(hook)), "{:?}, of {known:?}", shown.hooks);
+        }
+    }
 }

@@ -12,14 +12,19 @@ use terminal_size::terminal_size_of;
 
 use super::model::Report;
 use super::text::TextOptions;
+use super::trace::{self, Line};
 
-/// A way to write a report down.
+/// A way to write a report down, and a trace where it can hold one.
 pub struct Format {
     /// As on the command line.
     pub name: &'static str,
     /// Suffixes of files that get this format, without the dot.
     pub suffixes: &'static [&'static str],
     pub write: fn(&Report, &TextOptions, &mut dyn Write) -> io::Result<()>,
+    /// Writes one line of a trace as it comes; none where the format cannot be written piece by piece.
+    pub line: Option<fn(&Line, &TextOptions, &mut dyn Write) -> io::Result<()>>,
+    /// It is read by people: on the standard output nothing is to be mixed with it.
+    pub for_people: bool,
 }
 
 /// Every format there is.
@@ -28,8 +33,16 @@ pub static FORMATS: &[Format] = &[
         name: "text",
         suffixes: &["txt", "text"],
         write: |report, options, out| out.write_all(super::text::render(report, options).as_bytes()),
+        line: Some(|line, options, out| out.write_all(trace::text::line(line, options).as_bytes())),
+        for_people: true,
     },
-    Format { name: "json", suffixes: &["json"], write: |report, _, out| super::json::to_writer(report, out) },
+    Format {
+        name: "json",
+        suffixes: &["json"],
+        write: |report, _, out| super::json::to_writer(report, out),
+        line: Some(|line, _, out| trace::json::line(line, out)),
+        for_people: false,
+    },
 ];
 
 impl std::fmt::Debug for Format {

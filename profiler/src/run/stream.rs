@@ -5,15 +5,15 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind, Write},
     os::fd::{AsFd as _, AsRawFd as _},
     time::Duration,
 };
 
 use crate::report::{
-    output::{self, Destination, Place, WriteError},
+    output::{self, Destination, FORMATS, Place, WriteError},
     text::TextOptions,
-    trace::{self, Line},
+    trace::Line,
 };
 
 /// How often it is looked whether a reader takes more.
@@ -23,6 +23,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub struct Stream {
     to: Destination,
     options: TextOptions,
+    line: fn(&Line, &TextOptions, &mut dyn Write) -> io::Result<()>,
     file: File,
     /// Not written yet, from `at` on.
     pending: Vec<u8>,
@@ -33,6 +34,11 @@ impl Stream {
     /// # Errors
     /// One clear sentence on what keeps it from being written.
     pub fn open(to: Destination) -> Result<Self, WriteError> {
+        let Some(line) = to.format.line else {
+            let able: Vec<&str> = FORMATS.iter().filter(|one| one.line.is_some()).map(|one| one.name).collect();
+            let reason = format!("{} cannot hold a trace: use {}", to.format.name, able.join(" or "));
+            return Err(WriteError::new(output::TRACE, &to.place, io::Error::new(ErrorKind::Unsupported, reason)));
+        };
         let mut options = output::terminal_options(1);
         let file = match &to.place {
             Place::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
@@ -42,20 +48,17 @@ impl Stream {
             }
         };
         let file = file.map_err(|source| WriteError::new(output::TRACE, &to.place, source))?;
-        Ok(Self { to, options, file, pending: Vec::new(), at: 0 })
+        Ok(Self { to, options, line, file, pending: Vec::new(), at: 0 })
     }
 
     /// Text on the standard output.
     pub fn is_seen(&self) -> bool {
-        self.to.place == Place::Stdout && self.to.format.name == "text"
+        self.to.place == Place::Stdout && self.to.format.for_people
     }
 
     pub fn add(&mut self, line: &Line) {
-        match self.to.format.name {
-            // Into memory, which takes everything.
-            "json" => _ = trace::json::line(line, &mut self.pending),
-            _ => self.pending.extend(trace::text::line(line, &self.options).bytes()),
-        }
+        // Into memory, which takes everything.
+        let _ = (self.line)(line, &self.options, &mut self.pending);
     }
 
     /// Bytes that are not written yet.
@@ -115,15 +118,16 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::report::trace::Request;
+    use crate::report::{output::Format, trace::Request};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
 
     fn stream(file: File) -> Stream {
-        let to = "json".parse().unwrap();
-        Stream { to, options: TextOptions::default(), file, pending: Vec::new(), at: 0 }
+        let to: Destination = "json".parse().unwrap();
+        let line = to.format.line.unwrap();
+        Stream { to, options: TextOptions::default(), line, file, pending: Vec::new(), at: 0 }
     }
 
     #[test]
@@ -152,6 +156,15 @@ mod tests {
             });
             assert!(times.eq(0..2000));
         });
+    }
+
+    #[test]
+    fn a_format_that_cannot_hold_a_trace_is_refused() {
+        static PAGES: Format =
+            Format { name: "pages", suffixes: &[], write: |_, _, _| Ok(()), line: None, for_people: true };
+        let refused = Stream::open(Destination { format: &PAGES, place: Place::Stdout }).err().unwrap();
+        let said = refused.to_string();
+        assert!(said.ends_with("pages cannot hold a trace: use text or json"), "{said}");
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub(super) fn roles(report: &Report) -> Option<Section> {
 /// Those with most statement time first; those without statements by what they did otherwise: by their syncs, then by the
 /// time on CPU.
 pub(super) fn by_time(report: &Report) -> Vec<&Backend> {
-    let cpu =
-        |backend: &Backend| sum(backend.outside.parts.iter().filter(|part| part.state == State::Cpu).map(|part| part.ns));
+    let cpu = |backend: &Backend| {
+        sum(backend.outside.parts.iter().filter(|part| part.state == State::Cpu).map(|part| part.ns))
+    };
     let mut all: Vec<&Backend> = report.backends.iter().collect();
     all.sort_by_key(|backend| std::cmp::Reverse((backend.ledger.wall_ns, backend.fsync.total_ns, cpu(backend))));
     all

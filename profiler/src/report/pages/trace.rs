@@ -39,7 +39,7 @@ pub fn columns() -> Table {
 /// One request.
 pub fn row(request: &Request) -> Vec<Cell> {
     let has = |flag: &str| request.flags.iter().any(|known| known == flag);
-    let mut operation = request.operation.clone();
+    let mut operation = request.operation.to_string();
     for (flag, shown) in [("readahead", " ahead"), ("fua", " fua")] {
         if has(flag) {
             operation.push_str(shown);
