@@ -3,6 +3,9 @@
 
 use std::{collections::HashMap, hash::Hash, io};
 
+/// Reads a kernel stack by its number: addresses, innermost first; none where there is no such stack.
+pub type ReadStack = Box<dyn Fn(u32) -> Option<Vec<u64>>>;
+
 /// Values by key.
 pub trait Table<K, V> {
     /// A copy of the value, as it is in this moment.

@@ -13,6 +13,7 @@ use pgstrobe_common::{
 
 use crate::{
     kernel::symbols::{self, Function},
+    maps::ReadStack,
     vocabulary::Cause,
 };
 
@@ -88,14 +89,14 @@ pub(super) fn causes() -> impl Iterator<Item = Cause> {
 /// The stacks that the kernel side kept.
 pub struct Stacks {
     /// Addresses by number; none where the kernel keeps no stacks.
-    read: Option<Box<dyn Fn(u32) -> Option<Vec<u64>>>>,
+    read: Option<ReadStack>,
     /// Read when the first stack comes.
     functions: Option<Vec<Function>>,
 }
 
 impl Stacks {
     /// `read` gives the addresses of a stack by its number, innermost first.
-    pub fn new(read: Option<Box<dyn Fn(u32) -> Option<Vec<u64>>>>) -> Self {
+    pub fn new(read: Option<ReadStack>) -> Self {
         // The numbers of an earlier profile in this process meant other stacks.
         KNOWN.iter().for_each(|known| known.store(0, Ordering::Relaxed));
         Self { read, functions: None }

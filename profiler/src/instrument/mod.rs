@@ -24,7 +24,10 @@ pub use clusters::Clusters;
 pub use cost::own_rss_bytes;
 pub use coverage::Cut;
 
-use crate::{maps::Map, probes::Probe};
+use crate::{
+    maps::{Map, ReadStack},
+    probes::Probe,
+};
 use attach::Links;
 use costs::Costs;
 use timers::Timers;
@@ -130,7 +133,7 @@ impl Instrument {
     }
 
     /// How a kernel stack is read by its number: the addresses, innermost first. None where the kernel keeps none.
-    pub fn stacks(&mut self) -> Option<Box<dyn Fn(u32) -> Option<Vec<u64>>>> {
+    pub fn stacks(&mut self) -> Option<ReadStack> {
         let map = self.ebpf.take_map("STACKS").and_then(|map| StackTraceMap::try_from(map).ok())?;
         Some(Box::new(move |number| {
             let stack = map.get(&number, 0).ok()?;

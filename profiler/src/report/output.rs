@@ -14,6 +14,9 @@ use super::model::Report;
 use super::text::TextOptions;
 use super::trace::{self, Line};
 
+/// Writes one line of a trace.
+pub type WriteLine = fn(&Line, &TextOptions, &mut dyn Write) -> io::Result<()>;
+
 /// A way to write a report down, and a trace where it can hold one.
 pub struct Format {
     /// As on the command line.
@@ -22,7 +25,7 @@ pub struct Format {
     pub suffixes: &'static [&'static str],
     pub write: fn(&Report, &TextOptions, &mut dyn Write) -> io::Result<()>,
     /// Writes one line of a trace as it comes; none where the format cannot be written piece by piece.
-    pub line: Option<fn(&Line, &TextOptions, &mut dyn Write) -> io::Result<()>>,
+    pub line: Option<WriteLine>,
     /// It is read by people: on the standard output nothing is to be mixed with it.
     pub for_people: bool,
 }

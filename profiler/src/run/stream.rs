@@ -5,13 +5,13 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Write as _},
     os::fd::{AsFd as _, AsRawFd as _},
     time::Duration,
 };
 
 use crate::report::{
-    output::{self, Destination, FORMATS, Place, WriteError},
+    output::{self, Destination, FORMATS, Place, WriteError, WriteLine},
     text::TextOptions,
     trace::Line,
 };
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub struct Stream {
     to: Destination,
     options: TextOptions,
-    line: fn(&Line, &TextOptions, &mut dyn Write) -> io::Result<()>,
+    line: WriteLine,
     file: File,
     /// Not written yet, from `at` on.
     pending: Vec<u8>,

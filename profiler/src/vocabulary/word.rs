@@ -183,6 +183,7 @@ mod tests {
         let word: Word<Cause> = serde_json::from_str("\"quantum_tunnel\"").unwrap();
         assert_eq!((word.known(), word.as_str()), (None, "quantum_tunnel"));
         assert_eq!(serde_json::to_string(&word).unwrap(), "\"quantum_tunnel\"");
-        assert!(word != Cause::Other && Word::from(Cause::Other) == Cause::Other);
+        let other: Word<Cause> = Cause::Other.into();
+        assert!(word != Cause::Other && other == Cause::Other);
     }
 }
