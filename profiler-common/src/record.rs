@@ -104,6 +104,13 @@ impl BatchHead {
 /// Statements of a full batch.
 pub const BATCH_LEN: usize = 8;
 
+/// A process became another program, by whose name it may be a server: that of no server yet.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Exec {
+    pub header: Header,
+}
+
 /// A new process below a postmaster.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

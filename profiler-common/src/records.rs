@@ -9,7 +9,9 @@ use crate::{
     aio::AioWake,
     files::{File, StatementIo, Truncated},
     reclaim::Reclaimed,
-    record::{BatchHead, Checkpoint, Exit, Fork, Header, Pause, Ready, Statement, Sync, Text, Title, Wake, WalWritten},
+    record::{
+        BatchHead, Checkpoint, Exec, Exit, Fork, Header, Pause, Ready, Statement, Sync, Text, Title, Wake, WalWritten,
+    },
     trace::Traced,
 };
 
@@ -37,6 +39,13 @@ macro_rules! records {
         }
 
         impl<'a> AnyRecord<'a> {
+            /// What every record begins with.
+            pub fn header(&self) -> Header {
+                match self {
+                    $(Self::$record(record, _) => record.header,)+
+                }
+            }
+
             /// Which record the bytes are, which must lie at a multiple of eight.
             ///
             /// # Errors
@@ -105,6 +114,7 @@ records! {
     16 => AioWake,
     17 => Reclaimed,
     18 => Traced,
+    19 => Exec,
 }
 
 /// Bytes of the ring buffer that are no record of the list.

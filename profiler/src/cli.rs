@@ -7,15 +7,16 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     config::{Boundary, Config, Trace},
     kernel::device::Disk,
-    postgres::catalog::Dsn,
+    postgres::{catalog::Dsn, cluster::Choice},
     probes::Level,
-    session::Session,
+    watch::TRACE_LEVEL,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  pgstrobe report -d 10                     profile the only running server for ten seconds
+  pgstrobe report -d 10                     profile all running servers for ten seconds
   pgstrobe report --port 5433 -d 30         the one that listens on this port
+  pgstrobe report --container 3f2a -d 30    the one in this container
   pgstrobe report -d 60 -o run.json -o -    a file for later, and the text on the terminal
   pgstrobe report --interval 5 --count 12   a report every five seconds, for a minute
   pgstrobe trace --min 10 -d 60             every block request of the server that took 10 ms or more
@@ -69,6 +70,20 @@ pub struct TargetArgs {
     /// The server's data directory.
     #[arg(long, value_name = "DIR")]
     pub data_directory: Option<PathBuf>,
+    /// The container the server runs in: the beginning of its identifier.
+    #[arg(long, value_name = "ID", value_parser = container_id)]
+    pub container: Option<String>,
+}
+
+impl TargetArgs {
+    fn choice(&self) -> Choice {
+        Choice {
+            pid: self.pid,
+            port: self.port,
+            data_directory: self.data_directory.clone(),
+            container: self.container.clone(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -76,6 +91,10 @@ pub struct TargetArgs {
 pub struct ReportArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// All servers of this host, and those that start meanwhile: a report of each, behind a table of all. This is what
+    /// happens without a choice where several run.
+    #[arg(long, conflicts_with_all = ["pid", "port", "data_directory", "container", "dsn"])]
+    pub all: bool,
     /// Seconds to profile; without it, until Ctrl-C.
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["interval", "count"])]
     pub duration: Option<Duration>,
@@ -127,9 +146,8 @@ pub struct ReportArgs {
 impl ReportArgs {
     pub fn config(&self) -> Config {
         Config {
-            pid: self.target.pid,
-            port: self.target.port,
-            data_directory: self.target.data_directory.clone(),
+            choice: self.target.choice(),
+            all: self.all,
             level: self.level,
             boundary: self.boundary,
             show_literals: self.show_literals,
@@ -184,10 +202,9 @@ pub struct TraceArgs {
 impl TraceArgs {
     pub fn config(&self) -> Config {
         Config {
-            pid: self.target.pid,
-            port: self.target.port,
-            data_directory: self.target.data_directory.clone(),
-            level: Session::TRACE_LEVEL,
+            choice: self.target.choice(),
+            all: false,
+            level: TRACE_LEVEL,
             boundary: Boundary::Socket,
             show_literals: false,
             bpf_stats: false,
@@ -200,6 +217,12 @@ impl TraceArgs {
             drain: DRAIN,
         }
     }
+}
+
+/// The beginning of 64 hexadecimal digits.
+fn container_id(text: &str) -> Result<String, String> {
+    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| text.to_ascii_lowercase()).ok_or_else(|| "the hexadecimal digits of a container are needed".into())
 }
 
 /// A positive number of seconds, perhaps with a fraction.
@@ -253,7 +276,7 @@ mod tests {
             trace(&["--all", "--min", "0.25"]),
             Trace { all: true, device: None, least: Duration::from_micros(250) }
         );
-        assert_eq!(config(&["--port", "5433", "--ring-buffer", "4"]).port, Some(5433));
+        assert_eq!(config(&["--port", "5433", "--ring-buffer", "4"]).choice.port, Some(5433));
         for bad in [&["--device", "no-such-disk"][..], &["--min", "-1"], &["--interval", "1"]] {
             assert!(Cli::try_parse_from([&["pgstrobe", "trace"], bad].concat()).is_err(), "{bad:?}");
         }
@@ -271,6 +294,8 @@ mod tests {
         for bad in ["-1", "x", "nan", "inf", "", "3600001"] {
             assert!(milliseconds(bad).is_err(), "{bad}");
         }
+        assert_eq!(container_id("3F2a"), Ok("3f2a".into()));
+        assert!(container_id("").is_err() && container_id("pg-1").is_err());
         assert!(ring_kib("5").is_err() && ring_kib("0").is_err() && ring_kib("4096").is_ok());
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{kernel::device::Disk, postgres::catalog::Dsn, probes::Level};
+use crate::{
+    kernel::device::Disk,
+    postgres::{catalog::Dsn, cluster::Choice},
+    probes::Level,
+};
 
 /// Where statement boundaries come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,9 +40,10 @@ pub struct Trace {
 /// What to profile and how.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub pid: Option<u32>,
-    pub port: Option<u16>,
-    pub data_directory: Option<PathBuf>,
+    /// Which servers.
+    pub choice: Choice,
+    /// All there are, and those that start meanwhile.
+    pub all: bool,
     pub level: Level,
     pub boundary: Boundary,
     pub show_literals: bool,

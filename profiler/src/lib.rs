@@ -21,7 +21,7 @@ pub mod probes;
 pub mod report;
 pub mod run;
 pub mod say;
-pub mod session;
 pub mod ticker;
 pub mod vocabulary;
+pub mod watch;
 pub mod words;

@@ -21,12 +21,12 @@ use crate::{
     postgres::cluster::{self, ChooseError},
     probes::PROBES,
     report::{
-        model::Report,
+        document::Document,
         output::{self, Destination, Place, Written},
     },
     say::say,
-    session::{self, Refused, Session},
     ticker::Ticker,
+    watch::{self, Refused, Watches},
 };
 
 /// Exit codes, a part of the interface.
@@ -69,23 +69,23 @@ fn code_of(error: &anyhow::Error) -> u8 {
 fn report(args: &ReportArgs) -> Result<u8> {
     let outputs = destinations(&args.output, output::REPORT)?;
     let began = Instant::now();
-    let mut session = start(args.config())?;
+    let mut watches = start(args.config())?;
     let attached = began.elapsed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
-        let mut ticker = Ticker::new(session.drain_period())?;
-        say_attached(&session, attached, "profiling", args.duration);
+        let mut ticker = Ticker::new(watches.drain_period())?;
+        say_attached(&watches, attached, "profiling", args.duration);
         let period = args.interval.or(args.duration);
         let mut left = if args.interval.is_some() { args.count } else { Some(1) };
         let (mut first, mut lost, mut unwritten) = (true, false, false);
         loop {
-            let interrupted = profile(&mut session, period, &mut ticker, &mut stop).await?;
+            let interrupted = profile(&mut watches, period, &mut ticker, &mut stop).await?;
             left = left.map(|left| left - 1);
             let last = interrupted || left == Some(0);
-            let report = session.report(last);
-            lost |= report.coverage.lost.values().any(|n| *n > 0);
-            let end = write(&report, args, &outputs, first);
+            let document = watches.report(last);
+            lost |= document.has_losses();
+            let end = write(&document, args, &outputs, first);
             first = false;
             unwritten |= end.unwritten;
             if last || end.nobody_reads {
@@ -99,9 +99,9 @@ fn report(args: &ReportArgs) -> Result<u8> {
     })
 }
 
-/// Attaches to the server that is asked for.
-fn start(config: Config) -> Result<Session> {
-    session::check_privilege()?;
+/// Attaches to the server that is asked for, or, for reports without a choice, to all there are.
+fn start(config: Config) -> Result<Watches> {
+    watch::check_privilege()?;
     // Before any thread: the mount is for this process alone.
     if features::tracefs().is_none()
         && let Err(error) = features::mount_private_tracefs()
@@ -109,17 +109,26 @@ fn start(config: Config) -> Result<Session> {
         tracing::info!("tracefs cannot be mounted: {error}");
     }
     let discovery = cluster::discover();
-    let cluster = cluster::choose(&discovery, config.pid, config.port, config.data_directory.as_deref())?;
-    Session::start(config, cluster)
+    // A trace is of one server, and so are the names that one connection gives.
+    let several = config.choice.is_any() && config.trace.is_none() && config.dsn.is_none();
+    let all = config.all || several && discovery.clusters.len() > 1;
+    let clusters = if all {
+        cluster::choose_all(&discovery, &config.choice)?
+    } else {
+        vec![cluster::choose(&discovery, &config.choice)?]
+    };
+    Watches::start(config, clusters, all)
 }
 
-fn say_attached(session: &Session, took: Duration, doing: &str, duration: Option<Duration>) {
-    let cluster = &session.server().cluster;
+fn say_attached(watches: &Watches, took: Duration, doing: &str, duration: Option<Duration>) {
+    let servers: Vec<_> = watches.servers().collect();
+    let to = match servers[..] {
+        [one] => format!("PostgreSQL {} (pid {})", one.version, one.postmaster_pid),
+        _ => format!("{} PostgreSQL servers", servers.len()),
+    };
     say(&format!(
-        "attached in {} ms to PostgreSQL {} (pid {}); {doing} {}",
+        "attached in {} ms to {to}; {doing} {}",
         took.as_millis(),
-        cluster.version,
-        cluster.postmaster_pid,
         match duration {
             Some(duration) => format!("for {} s, Ctrl-C ends it early", duration.as_secs_f64()),
             None => "until Ctrl-C".into(),
@@ -129,7 +138,7 @@ fn say_attached(session: &Session, took: Duration, doing: &str, duration: Option
 
 /// Ticks until the period is over (`false`) or a signal asks to stop (`true`).
 async fn profile(
-    session: &mut Session,
+    watches: &mut Watches,
     period: Option<Duration>,
     ticker: &mut Ticker,
     stop: &mut Stop,
@@ -149,10 +158,10 @@ async fn profile(
             () = stop.asked() => break true,
             () = &mut end => break false,
             () = ticker.tick() => {
-                session.tick();
+                watches.tick();
                 if let Some(bar) = &bar {
                     bar.set_position(began.elapsed().as_millis() as u64);
-                    bar.set_message(format!("{} statements", session.statements()));
+                    bar.set_message(format!("{} statements", watches.statements()));
                 }
             }
         }
@@ -219,12 +228,12 @@ struct End {
 
 /// Writes the report to every destination; one that fails does not cost the others. If none took it, it goes to the
 /// standard output: what was measured is not thrown away.
-fn write(report: &Report, args: &ReportArgs, outputs: &[Destination], first: bool) -> End {
+fn write(document: &Document, args: &ReportArgs, outputs: &[Destination], first: bool) -> End {
     let options = output::terminal_options(args.top);
     let mut end = End { unwritten: false, nobody_reads: true };
     let mut taken = false;
     for to in outputs {
-        match output::write(report, &options, to, first) {
+        match output::write(document, &options, to, first) {
             Ok(written) => {
                 taken = true;
                 end.nobody_reads &= written == Written::ReaderGone;
@@ -238,7 +247,7 @@ fn write(report: &Report, args: &ReportArgs, outputs: &[Destination], first: boo
     if !taken && outputs.iter().all(|to| to.place != Place::Stdout) {
         say("the report follows on the standard output");
         let stdout = Destination { format: &output::FORMATS[0], place: Place::Stdout };
-        if let Err(error) = output::write(report, &options, &stdout, first) {
+        if let Err(error) = output::write(document, &options, &stdout, first) {
             say(&error.to_string());
         }
     }

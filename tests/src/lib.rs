@@ -83,6 +83,7 @@ pub use xtask::cluster::{Cluster, ClusterOptions, unprivileged_user, user};
 pub use xtask::loop_disk::{Aligned, LoopDisk, Stat};
 pub use xtask::servers::{Build, Kind, Server};
 
+pub use pgstrobe::report::document::Reports;
 pub use pgstrobe::report::model::{
     Backend, BlockDevice, BlockNoise, Blocking, FsyncBy, Ledger, LedgerPart, Query, Report,
 };

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use pgstrobe::report::model::Report;
+use pgstrobe::report::{document::Reports, model::Report};
+use serde::de::DeserializeOwned;
 use xtask::children::Owned;
 use xtask::cluster::Cluster;
 
@@ -111,7 +112,19 @@ impl Profile {
     }
 
     /// Ctrl-C, then the reports of all intervals.
-    pub fn stop_all(mut self) -> Vec<Report> {
+    pub fn stop_all(self) -> Vec<Report> {
+        self.documents()
+    }
+
+    /// Ctrl-C, then the reports of all servers.
+    pub fn stop_of_all(self) -> Reports {
+        let mut documents = self.documents();
+        assert_eq!(documents.len(), 1, "documents");
+        documents.remove(0)
+    }
+
+    /// Ctrl-C, then what it wrote as JSON.
+    fn documents<T: DeserializeOwned>(mut self) -> Vec<T> {
         // What was just answered is on its way through the ring buffer.
         std::thread::sleep(Duration::from_millis(100));
         self.running.child.signal(libc::SIGINT);
@@ -119,7 +132,7 @@ impl Profile {
         let Some(status) = status else { panic!("pgstrobe does not end on SIGINT\n{}", self.picture()) };
         assert_eq!(status.code(), Some(0), "exit code after SIGINT\n{}", self.picture());
         let json = std::fs::read(&self.json).unwrap_or_else(|e| panic!("no report: {e}\n{}", self.picture()));
-        let reports = serde_json::Deserializer::from_slice(&json).into_iter().collect::<Result<Vec<Report>, _>>();
+        let reports = serde_json::Deserializer::from_slice(&json).into_iter().collect::<Result<Vec<T>, _>>();
         let reports = reports.unwrap_or_else(|e| panic!("bad JSON: {e}\n{}", self.picture()));
         // libtest shows this only when the test fails.
         println!("{}", self.picture());

@@ -17,7 +17,7 @@ fn usage() {
 #[test]
 fn no_cluster() {
     let own = std::process::id().to_string();
-    for choice in [["--pid", &own], ["--port", "1"], ["--data-directory", "/nonexistent"]] {
+    for choice in [["--pid", &own], ["--port", "1"], ["--data-directory", "/nonexistent"], ["--container", "ffff"]] {
         let refusal = refused(pgstrobe().args(["report", "-d", "1"]).args(choice));
         assert_eq!(refusal.code, Some(3), "{choice:?}: {}", refusal.stderr);
         assert!(!refusal.stderr.trim().is_empty(), "says what it looked for");
@@ -28,13 +28,29 @@ fn no_cluster() {
 #[test]
 fn several_clusters() {
     let (one, two) = (quiet_cluster(), quiet_cluster());
-    let refusal = refused(pgstrobe().args(["report", "-d", "1"]));
+    let lists = |said: &str| {
+        for cluster in [&one, &two] {
+            assert!(said.contains(&cluster.pid().to_string()), "lists pid {}: {said}", cluster.pid());
+            assert!(said.contains(&cluster.data.display().to_string()), "lists {}: {said}", cluster.data.display());
+        }
+    };
+    // A trace is of one of them.
+    let refusal = refused(pgstrobe().args(["trace", "-d", "1"]));
     assert_eq!(refusal.code, Some(3), "{}", refusal.stderr);
-    let said = refusal.stderr + &refusal.stdout;
-    for cluster in [&one, &two] {
-        assert!(said.contains(&cluster.pid().to_string()), "lists pid {}: {said}", cluster.pid());
-        assert!(said.contains(&cluster.data.display().to_string()), "lists {}: {said}", cluster.data.display());
+    lists(&(refusal.stderr + &refusal.stdout));
+    // Reports are of all, with or without the word.
+    for all in [&["report", "-d", "1", "-o", "-", "-o", "json"][..], &["report", "-d", "1", "--all"]] {
+        let done = refused(pgstrobe().args(all).env("COLUMNS", "200"));
+        assert_eq!(done.code, Some(0), "{all:?}: {}", done.stderr);
+        assert!(done.stderr.contains(" PostgreSQL servers"), "{}", done.stderr);
+        for cluster in [&one, &two] {
+            let ranked = |line: &str| line.contains(&format!(" {} ", cluster.port));
+            assert!(done.stdout.lines().any(ranked), "port {}: {}", cluster.port, done.stdout);
+        }
+        assert_eq!(done.stdout.contains("pgstrobe.reports/1"), all.contains(&"json"));
     }
+    let refusal = refused(pgstrobe().args(["report", "-d", "1", "--all", "--pid", "1"]));
+    assert_eq!(refusal.code, Some(2), "{}", refusal.stderr);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn note_of<'a>(report: &'a Report, part: &str) -> &'a str {
     notes[0]
 }
 
-/// A successor is no child of a known postmaster: it is found by looking around, tick by tick.
+/// A successor is no child of a known postmaster: it is told by its executable.
 fn found_by_now() {
     std::thread::sleep(Duration::from_secs(2));
 }
@@ -129,7 +129,8 @@ fn profile_pid(report: &Report) -> u32 {
     rest.split(')').next().and_then(|pid| pid.parse().ok()).expect("a pid")
 }
 
-/// Another major version in the very same directory: it must not be taken for the one before, whose layout it has not.
+/// Another major version in the very same directory: it has another layout, other wait events and types, and so a report of
+/// its own.
 #[test]
 fn another_major_version_in_the_same_directory() {
     let mut old = quiet_cluster();
@@ -148,15 +149,19 @@ fn another_major_version_in_the_same_directory() {
     old.bin = new.bin.clone();
     old.launch().expect("the new version in the old directory");
     found_by_now();
-    psql(&new, "SELECT 'after'");
-    found_by_now();
-    let report = profile.stop();
-    let note = note_of(&report, "came back as PostgreSQL 16.");
+    psql(&new, "SELECT 'after', 2");
+    let all = profile.stop_of_all();
+    let [before, after] = &all.reports[..] else { panic!("{} reports", all.reports.len()) };
+    let note = note_of(before, "came back as PostgreSQL 16.");
     assert!(note.contains("it was 15.") && note.contains(&format!("pid {}", old.pid())), "{note}");
-    assert_eq!((report.statements.count, report.clusters[0].restarts), (1, 0), "what was before, and no more");
-    assert_eq!(report.clusters[0].postmaster_pid, gone);
-    assert!(report.clusters[0].version.starts_with("15."), "{:?}", report.clusters);
-    assert_nothing_lost(&report);
+    assert_eq!((before.statements.count, before.clusters[0].restarts), (1, 0), "what was before, and no more");
+    assert_eq!(before.clusters[0].postmaster_pid, gone);
+    assert!(before.clusters[0].version.starts_with("15."), "{:?}", before.clusters);
+    note_of(after, "was found");
+    assert_eq!((after.statements.count, calls(after, "SELECT $1, $2")), (1, 1));
+    assert_eq!(after.clusters[0].postmaster_pid, old.pid());
+    assert!(after.clusters[0].version.starts_with("16."), "{:?}", after.clusters);
+    all.reports.iter().for_each(assert_nothing_lost);
 }
 
 fn empty(dir: &Path) {

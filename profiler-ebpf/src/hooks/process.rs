@@ -1,11 +1,16 @@
 //! Life and death of backends.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
 use pgstrobe_common::{
+    cluster::NO_CLUSTER,
     files::IO_OF_PROCESS,
     hits::Hit,
     lost::Lost,
-    record::{Exit, Fork, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title, WalWritten},
+    record::{Exec, Exit, Fork, Header, STATEMENT_CUT, STATEMENT_TERMINATED, TITLE_LEN, Title, WalWritten},
     state::{BACKEND_CUT, BACKEND_IO, BACKEND_OFF, BACKEND_OPEN, BACKEND_STARTING, Backend},
 };
 
@@ -65,6 +70,23 @@ fn forked(ctx: &BtfTracePointContext, buffer: u32) -> i32 {
     );
     0
 }
+
+/// `(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: a postmaster begins as any other program. What its
+/// name may be is told from others here, and what it is by userspace.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(_ctx: BtfTracePointContext) -> i32 {
+    enter!(Hit::Fork);
+    let name = bpf_get_current_comm().unwrap_or_default();
+    if !SERVER_NAMES.iter().any(|start| name.starts_with(start)) {
+        return 0;
+    }
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    emit::send(Exec { header: Header::of::<Exec>(NO_CLUSTER, pid, now()) }, Lost::OtherRecords);
+    0
+}
+
+/// The beginnings of names of executables that may be a server: postgres, postmaster, edb-postgres.
+const SERVER_NAMES: [[u8; 4]; 2] = [*b"post", *b"edb-"];
 
 /// The process is about to end, and its memory is still there, which it need not be at `sched_process_exit`. Who served
 /// no client has not said who it is yet, and all have an account of the WAL they wrote.

@@ -48,7 +48,7 @@ impl<K: Pod, V: Pod> Table<K, V> for Hash<K, V> {
 /// By index; a value that was never set is all zeros.
 pub(super) struct Slots<V: Pod>(pub Array<MapData, V>);
 
-impl<V: Pod + Default> Table<u32, V> for Slots<V> {
+impl<V: Pod> Table<u32, V> for Slots<V> {
     fn get(&self, key: &u32) -> Option<V> {
         self.0.get(key, 0).ok()
     }
@@ -67,7 +67,8 @@ impl<V: Pod + Default> Table<u32, V> for Slots<V> {
     }
 
     fn remove(&mut self, key: &u32) {
-        let _ = self.0.set(*key, V::default(), 0);
+        // SAFETY: values of maps are plain integers, of which zeros are some.
+        let _ = self.0.set(*key, unsafe { std::mem::zeroed::<V>() }, 0);
     }
 
     fn keys(&self) -> Vec<u32> {

@@ -104,7 +104,7 @@ impl Instrument {
     ///
     /// # Errors
     /// As [`Instrument::table`].
-    pub fn array<V: Pod + Default>(&mut self, name: &str) -> Result<Map<u32, V>> {
+    pub fn array<V: Pod>(&mut self, name: &str) -> Result<Map<u32, V>> {
         Ok(Box::new(maps::Slots(Array::<MapData, V>::try_from(self.map(name)?)?)))
     }
 

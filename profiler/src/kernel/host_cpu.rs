@@ -12,9 +12,15 @@ use std::{collections::HashMap, fs, io::Read as _, time::Instant};
 /// Other processes named, at most.
 const NAMED: usize = 10;
 
-/// The account is open since the last look.
+/// The account is open since the last cut.
 pub struct HostCpu {
     before: Snapshot,
+}
+
+/// A stretch of time, from one look at all processes to the next.
+pub struct Stretch {
+    before: Snapshot,
+    now: Snapshot,
 }
 
 /// CPU time between two looks, in nanoseconds.
@@ -40,6 +46,7 @@ pub struct Other {
     pub cpu_ns: u64,
 }
 
+#[derive(Clone)]
 struct Snapshot {
     at: Instant,
     cpus: u64,
@@ -63,50 +70,75 @@ impl HostCpu {
         Self { before: Snapshot::take() }
     }
 
-    /// What was used since the last look, with the processes of `postmaster` for themselves.
-    pub fn look(&mut self, postmaster: u32) -> Usage {
+    /// What there was since the last cut.
+    pub fn cut(&mut self) -> Stretch {
         let now = Snapshot::take();
-        let mut usage = used(&self.before, &now, postmaster);
+        Stretch { before: std::mem::replace(&mut self.before, now.clone()), now }
+    }
+}
+
+impl Stretch {
+    /// What was used, with the processes of `postmaster` for themselves. Other servers are one each: `neighbours` are their
+    /// postmasters and names.
+    pub fn usage(&self, postmaster: u32, neighbours: &[(u32, String)]) -> Usage {
+        let mut usage = used(&self.before, &self.now, postmaster, neighbours);
         for other in &mut usage.others {
             let text = fs::read(format!("/proc/{}/cgroup", other.pid)).unwrap_or_default();
             other.cgroup = last_component(&String::from_utf8_lossy(&text));
         }
-        self.before = now;
         usage
     }
 }
 
-fn used(before: &Snapshot, now: &Snapshot, postmaster: u32) -> Usage {
-    // The same number may be another process by now, whose whole life is new.
-    let known =
-        |pid: &u32, process: &Process| before.processes.get(pid).filter(|known| known.start_time == process.start_time);
-    let of_cluster = |pid: &u32, process: &Process| *pid == postmaster || process.parent == postmaster;
+fn used(before: &Snapshot, now: &Snapshot, postmaster: u32, neighbours: &[(u32, String)]) -> Usage {
     let mut usage = Usage {
         total_ns: now.at.duration_since(before.at).as_nanos() as u64 * now.cpus,
         idle_ns: now.idle_ns.saturating_sub(before.idle_ns),
         steal_ns: now.steal_ns.saturating_sub(before.steal_ns),
+        cluster_ns: of_cluster(before, now, postmaster),
         ..Usage::default()
     };
-    for (pid, process) in &now.processes {
-        let cpu_ns = process.cpu_ns.saturating_sub(known(pid, process).map_or(0, |known| known.cpu_ns));
-        if of_cluster(pid, process) {
-            usage.cluster_ns += cpu_ns;
-        } else if cpu_ns != 0 {
+    let of_server = |pid: u32| pid == postmaster || neighbours.iter().any(|(neighbour, _)| *neighbour == pid);
+    for (pid, process) in now.processes.iter().filter(|(pid, one)| !of_server(**pid) && !of_server(one.parent)) {
+        let cpu_ns = process.cpu_ns.saturating_sub(known(before, *pid, process).map_or(0, |known| known.cpu_ns));
+        if cpu_ns != 0 {
             usage.others.push(Other { pid: *pid, name: process.name.clone(), cpu_ns, ..Other::default() });
         }
     }
+    for (pid, name) in neighbours {
+        let cpu_ns = of_cluster(before, now, *pid);
+        if cpu_ns != 0 {
+            usage.others.push(Other { pid: *pid, name: name.clone(), cpu_ns, ..Other::default() });
+        }
+    }
+    usage.others.sort_by_key(|other| (std::cmp::Reverse(other.cpu_ns), other.pid));
+    usage.others.truncate(NAMED);
+    usage
+}
+
+/// The same process at the first look: the number may be another one's by now, whose whole life is new.
+fn known<'a>(before: &'a Snapshot, pid: u32, process: &Process) -> Option<&'a Process> {
+    before.processes.get(&pid).filter(|known| known.start_time == process.start_time)
+}
+
+/// What a postmaster and its children used, those that ended in between included.
+fn of_cluster(before: &Snapshot, now: &Snapshot, postmaster: u32) -> u64 {
+    let own = now.processes.iter().filter(|(pid, process)| **pid == postmaster || process.parent == postmaster);
+    let mut sum: u64 = own
+        .map(|(pid, process)| {
+            process.cpu_ns.saturating_sub(known(before, *pid, process).map_or(0, |known| known.cpu_ns))
+        })
+        .sum();
     if let Some(parent) = now.processes.get(&postmaster) {
         let ended = before.processes.iter().filter(|(pid, process)| {
             let lives = now.processes.get(pid).is_some_and(|now| now.start_time == process.start_time);
             process.parent == postmaster && !lives
         });
         let earlier: u64 = ended.map(|(_, process)| process.cpu_ns).sum();
-        let known_before = known(&postmaster, parent).map_or(0, |known| known.children_ns);
-        usage.cluster_ns += parent.children_ns.saturating_sub(known_before).saturating_sub(earlier);
+        let known_before = known(before, postmaster, parent).map_or(0, |known| known.children_ns);
+        sum += parent.children_ns.saturating_sub(known_before).saturating_sub(earlier);
     }
-    usage.others.sort_by_key(|other| (std::cmp::Reverse(other.cpu_ns), other.pid));
-    usage.others.truncate(NAMED);
-    usage
+    sum
 }
 
 impl Snapshot {
@@ -211,8 +243,12 @@ mod tests {
                 (20, process(1, 31, 2, 0)),
             ],
         );
-        let usage = used(&before, &now, 10);
+        let usage = used(&before, &now, 10, &[]);
         assert_eq!((usage.total_ns, usage.cluster_ns), (10_000, 3 + 4 + 8 + 20 + 300));
+        // Seen from elsewhere it is one neighbour, with all that its processes used.
+        let other = used(&before, &now, 20, &[(10, "a server".into())]);
+        assert_eq!((other.cluster_ns, &*other.others[0].name), (2, "a server"));
+        assert_eq!(other.others.iter().map(|one| (one.pid, one.cpu_ns)).collect::<Vec<_>>(), [(10, 335), (1, 1)]);
         assert_eq!(usage.others.iter().map(|other| (other.pid, other.cpu_ns)).collect::<Vec<_>>(), [(20, 2), (1, 1)]);
     }
 

@@ -142,6 +142,11 @@ impl Server {
         self.notes.extend(verified.reasons);
     }
 
+    /// Whether its layout holds as far as live processes can tell; always of a version that has no table of one.
+    pub fn is_verified(&self) -> bool {
+        self.layout.is_none() || self.symbols.my_be_entry == 0 || self.fields.status_state != ABSENT
+    }
+
     /// What the kernel side is to know of this server. A quota is not looked for.
     pub fn for_kernel(&self) -> KernelCluster {
         let major = self.cluster.version.major;

@@ -1,4 +1,4 @@
-//! Backends that come and go.
+//! Backends that come and go, and servers that come.
 
 use pgstrobe_common::hits::Hit;
 
@@ -6,6 +6,8 @@ use super::{Hook, Level, Point, Probe, Way};
 
 const FORK: Hook = Hook { program: "sched_process_fork", point: Point::TpBtf("sched_process_fork") };
 const EXIT: Hook = Hook { program: "sched_process_exit", point: Point::TpBtf("sched_process_exit") };
+/// Servers that start: what it misses is found by looking around.
+const EXEC: Hook = Hook { program: "sched_process_exec", point: Point::TpBtf("sched_process_exec") };
 const FORK_AGAIN: Hook = Hook { program: "sched_process_fork_again", point: Point::TpBtfAgain("sched_process_fork") };
 const EXIT_AGAIN: Hook = Hook { program: "sched_process_exit_again", point: Point::TpBtfAgain("sched_process_exit") };
 const LAST_WORDS: Hook =
@@ -19,10 +21,10 @@ pub static PROBE: Probe = Probe {
     labels: &["role"],
     essential: true,
     ways: &[
-        Way { name: "named exit", hooks: &[FORK, EXIT, FORK_AGAIN, EXIT_AGAIN, LAST_WORDS], loses: "" },
+        Way { name: "named exit", hooks: &[FORK, EXIT, EXEC, FORK_AGAIN, EXIT_AGAIN, LAST_WORDS], loses: "" },
         Way {
             name: "exit",
-            hooks: &[FORK, EXIT, FORK_AGAIN, EXIT_AGAIN],
+            hooks: &[FORK, EXIT, EXEC, FORK_AGAIN, EXIT_AGAIN],
             loses: "background workers that live for less than a tenth of a second are not told apart",
         },
     ],

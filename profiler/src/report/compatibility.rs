@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{fixture, json, output::FORMATS, text::TextOptions};
+use super::{document::Document, fixture, json, output::FORMATS, text::TextOptions};
 
 const OLD: &str = include_str!("fixtures/report-1.json");
 
@@ -54,7 +54,7 @@ fn an_old_report_is_read_whole() {
     assert_eq!(gone, Vec::<String>::new());
     for format in FORMATS {
         let mut written = Vec::new();
-        (format.write)(&report, &TextOptions::default(), &mut written).unwrap();
+        (format.write)(&Document::One(Box::new(report.clone())), &TextOptions::default(), &mut written).unwrap();
         assert!(!written.is_empty());
     }
 }

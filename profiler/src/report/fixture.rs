@@ -136,6 +136,7 @@ fn frame() -> Report {
             port: Some(5432),
             data_directory: "/var/lib/postgresql/18/main".into(),
             binary: "/usr/lib/postgresql/18/bin/postgres".into(),
+            container: None,
             boundary: "socket".into(),
             restarts: 0,
         }],

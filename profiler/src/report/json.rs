@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use serde::Serialize as _;
+use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use super::document::Document;
 use super::model::{Report, SCHEMA};
 use crate::words::is_harmful;
 
@@ -17,11 +18,18 @@ pub enum JsonError {
     Schema(String),
 }
 
-/// Writes the report, indented, with a line break at the end.
+/// Writes the report, or those of all servers, indented, with a line break at the end.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn to_writer(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+pub fn write(document: &Document, out: &mut dyn Write) -> std::io::Result<()> {
+    match document {
+        Document::One(report) => to_writer(report.as_ref(), out),
+        Document::All(all) => to_writer(all.as_ref(), out),
+    }
+}
+
+fn to_writer(report: &impl Serialize, out: &mut dyn Write) -> std::io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless(PrettyFormatter::new()));
     report.serialize(&mut serializer).map_err(std::io::Error::from)?;
     out.write_all(b"\n")
@@ -31,7 +39,7 @@ pub fn to_writer(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn line_to_writer(value: &impl serde::Serialize, out: &mut dyn Write) -> std::io::Result<()> {
+pub fn line_to_writer(value: &impl Serialize, out: &mut dyn Write) -> std::io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, HarmlessLine);
     value.serialize(&mut serializer).map_err(std::io::Error::from)?;
     out.write_all(b"\n")

@@ -8,6 +8,7 @@
 mod arbitrary;
 #[cfg(test)]
 mod compatibility;
+pub mod document;
 #[doc(hidden)]
 pub mod fixture;
 pub mod json;

@@ -102,6 +102,8 @@ pub struct Cluster {
     pub port: Option<u16>,
     pub data_directory: String,
     pub binary: String,
+    /// Identifier of its container, where its control group shows one.
+    pub container: Option<String>,
     /// `socket` or `uprobe`.
     pub boundary: String,
     /// How often the postmaster was replaced during the profile.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use terminal_size::terminal_size_of;
 
-use super::model::Report;
+use super::document::Document;
 use super::text::TextOptions;
 use super::trace::{self, Line};
 
@@ -23,7 +23,7 @@ pub struct Format {
     pub name: &'static str,
     /// Suffixes of files that get this format, without the dot.
     pub suffixes: &'static [&'static str],
-    pub write: fn(&Report, &TextOptions, &mut dyn Write) -> io::Result<()>,
+    pub write: fn(&Document, &TextOptions, &mut dyn Write) -> io::Result<()>,
     /// Writes one line of a trace as it comes; none where the format cannot be written piece by piece.
     pub line: Option<WriteLine>,
     /// It is read by people: on the standard output nothing is to be mixed with it.
@@ -35,14 +35,14 @@ pub static FORMATS: &[Format] = &[
     Format {
         name: "text",
         suffixes: &["txt", "text"],
-        write: |report, options, out| out.write_all(super::text::render(report, options).as_bytes()),
+        write: |document, options, out| out.write_all(super::text::document(document, options).as_bytes()),
         line: Some(|line, options, out| out.write_all(trace::text::line(line, options).as_bytes())),
         for_people: true,
     },
     Format {
         name: "json",
         suffixes: &["json"],
-        write: |report, _, out| super::json::to_writer(report, out),
+        write: |document, _, out| super::json::write(document, out),
         line: Some(|line, _, out| trace::json::line(line, out)),
         for_people: false,
     },
@@ -192,9 +192,9 @@ fn is_special(path: &Path) -> bool {
 ///
 /// # Errors
 /// One clear sentence on what kept the report from being written.
-pub fn write(report: &Report, options: &TextOptions, to: &Destination, first: bool) -> Result<Written, WriteError> {
+pub fn write(document: &Document, options: &TextOptions, to: &Destination, first: bool) -> Result<Written, WriteError> {
     let done = match &to.place {
-        Place::Stdout => write_to(report, options, to.format, &mut io::stdout().lock()),
+        Place::Stdout => write_to(document, options, to.format, &mut io::stdout().lock()),
         Place::File(path) => {
             let plain = TextOptions { colour: false, ..options.clone() };
             let mut open = OpenOptions::new();
@@ -202,7 +202,7 @@ pub fn write(report: &Report, options: &TextOptions, to: &Destination, first: bo
                 if first { open.write(true).create(true).truncate(true) } else { open.append(true).create(true) };
             open.open(path).and_then(|mut file| {
                 let before = file.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-                let result = write_to(report, &plain, to.format, &mut file);
+                let result = write_to(document, &plain, to.format, &mut file);
                 if result.is_err() {
                     let _ = match before {
                         Some(0) => fs::remove_file(path),
@@ -221,9 +221,9 @@ pub fn write(report: &Report, options: &TextOptions, to: &Destination, first: bo
     }
 }
 
-fn write_to(report: &Report, options: &TextOptions, format: &Format, out: &mut dyn Write) -> io::Result<()> {
+fn write_to(document: &Document, options: &TextOptions, format: &Format, out: &mut dyn Write) -> io::Result<()> {
     let mut buffered = BufWriter::new(out);
-    (format.write)(report, options, &mut buffered)?;
+    (format.write)(document, options, &mut buffered)?;
     buffered.flush()
 }
 
@@ -243,6 +243,10 @@ pub fn terminal_options(top: usize) -> TextOptions {
 mod tests {
     use super::*;
     use crate::report::fixture;
+
+    fn busy() -> Document {
+        Document::One(Box::new(fixture::busy()))
+    }
 
     fn options() -> TextOptions {
         TextOptions { top: 10, width: 80, colour: true }
@@ -271,7 +275,7 @@ mod tests {
         assert!(parse("/dev/no-such-device").is_err());
         let null = "/dev/null".parse().unwrap();
         check(REPORT, &null).unwrap();
-        assert_eq!(write(&fixture::busy(), &options(), &null, true).unwrap(), Written::Done);
+        assert_eq!(write(&busy(), &options(), &null, true).unwrap(), Written::Done);
         assert!(is_special(Path::new("/dev/null")));
     }
 
@@ -304,7 +308,7 @@ mod tests {
     fn files_are_written_without_colour() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r.txt");
-        write(&fixture::busy(), &options(), &path.to_str().unwrap().parse().unwrap(), true).unwrap();
+        write(&busy(), &options(), &path.to_str().unwrap().parse().unwrap(), true).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains('\x1b') && text.contains("PostgreSQL 18"));
     }
@@ -312,10 +316,10 @@ mod tests {
     #[test]
     fn a_full_disk_and_a_missing_directory_are_sentences() {
         let full = Destination { format: named("json").unwrap(), place: Place::File("/dev/full".into()) };
-        let error = write(&fixture::busy(), &options(), &full, true).unwrap_err();
+        let error = write(&busy(), &options(), &full, true).unwrap_err();
         assert_eq!(error.to_string(), "cannot write the report to /dev/full: the disk is full");
         let missing = "/nonexistent/dir/r.json".parse().unwrap();
-        let error = write(&fixture::busy(), &options(), &missing, true).unwrap_err();
+        let error = write(&busy(), &options(), &missing, true).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot write the report to /nonexistent/dir/r.json: the directory does not exist"

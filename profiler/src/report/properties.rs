@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     arbitrary::arbitrary,
+    document::Document,
     json,
     model::Report,
     output::FORMATS,
@@ -20,11 +21,12 @@ proptest! {
         report.schema = super::model::SCHEMA.into();
         report.findings.extend(crate::findings::evaluate(&report));
         let options = TextOptions { top, width, colour: seed % 2 == 0 };
+        let document = Document::One(Box::new(report.clone()));
         for format in FORMATS {
-            (format.write)(&report, &options, &mut std::io::sink()).unwrap();
+            (format.write)(&document, &options, &mut std::io::sink()).unwrap();
         }
         let mut written = Vec::new();
-        json::to_writer(&report, &mut written).unwrap();
+        json::write(&document, &mut written).unwrap();
         let read = json::from_str(std::str::from_utf8(&written).unwrap()).unwrap();
         prop_assert_eq!(read, report);
     }

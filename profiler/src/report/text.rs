@@ -5,7 +5,7 @@ mod table;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{model::Report, pages};
+use super::{document::Document, model::Report, pages};
 use crate::{
     page::{Block, Item, Line, More, Page, Section, Tally, Tone},
     words::{TIE, clean, count, fit, tie, width, wrap},
@@ -33,6 +33,27 @@ impl Default for TextOptions {
 /// Writes the report as text, no line of it wider than `options.width`.
 pub fn render(report: &Report, options: &TextOptions) -> String {
     draw(&pages::report(report, options.top), options)
+}
+
+/// Writes the report of one server, or those of several: what ranks them, and then each, in that order.
+pub fn document(document: &Document, options: &TextOptions) -> String {
+    let all = match document {
+        Document::One(report) => return render(report, options),
+        Document::All(all) => all,
+    };
+    let mut first = pages::servers(&all.reports);
+    for note in &all.notes {
+        first.line(Line::text(note).indent(1).label("note:").wrap(3, 4));
+    }
+    let mut out = draw(&Page { sections: vec![first] }, options);
+    let ranked = pages::ranked(&all.reports);
+    for (at, report) in ranked.iter().enumerate() {
+        let heading = Section::new(format!("SERVER {} OF {}", at + 1, ranked.len()));
+        out.push('\n');
+        out += &draw(&Page { sections: vec![heading] }, options);
+        out += &render(report, options);
+    }
+    out
 }
 
 /// Writes a page as text; its rows are as many as it has.

@@ -25,16 +25,16 @@ const GRACE: Duration = Duration::from_secs(1);
 pub fn run(args: &TraceArgs) -> Result<u8> {
     let outputs = destinations(&args.output, output::TRACE)?;
     let began = Instant::now();
-    let mut session = start(args.config())?;
+    let mut watches = start(args.config())?;
     let attached = began.elapsed();
     let open = outputs.into_iter().map(Stream::open).collect::<Result<_, _>>()?;
     let mut streams = Streams { open, unwritten: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
-        let mut ticker = Ticker::new(session.drain_period())?;
-        streams.add(&Line::Begin(session.begin_trace()));
-        say_attached(&session, attached, "tracing", args.duration);
+        let mut ticker = Ticker::new(watches.drain_period())?;
+        streams.add(&Line::Begin(watches.begin_trace()));
+        say_attached(&watches, attached, "tracing", args.duration);
         let over = async {
             match args.duration {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -50,7 +50,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
                 () = &mut over => break false,
                 () = ticker.tick() => {}
             }
-            for request in session.trace() {
+            for request in watches.trace() {
                 requests += 1;
                 streams.add(&Line::Request(request));
             }
@@ -65,11 +65,11 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
                 return Ok(streams.code());
             }
         };
-        for request in session.trace() {
+        for request in watches.trace() {
             requests += 1;
             streams.add(&Line::Request(request));
         }
-        let end = session.end_trace(requests);
+        let end = watches.end_trace(requests);
         let lost: u64 = end.coverage.lost.values().sum();
         if !streams.open.iter().any(Stream::is_seen) {
             say(&sentence(&end, lost));

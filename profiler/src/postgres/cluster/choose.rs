@@ -4,6 +4,25 @@ use std::path::{Path, PathBuf};
 
 use super::{BINARY_NAMES, Cluster, Discovery, file_id, proc};
 
+/// What is asked of a server: all that is given must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The postmaster or any process below it, counted by this host.
+    pub pid: Option<u32>,
+    pub port: Option<u16>,
+    /// The server's path or one of this host.
+    pub data_directory: Option<PathBuf>,
+    /// The beginning of its container's identifier.
+    pub container: Option<String>,
+}
+
+impl Choice {
+    /// Nothing is asked: any server fits.
+    pub fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Why no single server could be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
@@ -54,43 +73,53 @@ fn line(cluster: &Cluster) -> String {
     )
 }
 
-/// Chooses the cluster that fits all that is given. `pid` may be that of the postmaster or of any process below it,
-/// counted by this host; `data_directory` may be the server's path or one of this host.
+/// The one cluster that fits the choice.
 ///
 /// # Errors
 /// None or several fit; the message shows what there is.
-pub fn choose(
-    discovery: &Discovery,
-    pid: Option<u32>,
-    port: Option<u16>,
-    data_directory: Option<&Path>,
-) -> Result<Cluster, ChooseError> {
-    let ancestors = pid.map(ancestors).unwrap_or_default();
-    // The nearest server: one may have been started from another.
-    let nearest = ancestors.iter().find(|&&pid| discovery.clusters.iter().any(|cluster| cluster.postmaster_pid == pid));
-    let fits = |cluster: &&Cluster| {
-        (pid.is_none() || nearest == Some(&cluster.postmaster_pid))
-            && port.is_none_or(|port| cluster.port == Some(port))
-            && data_directory.is_none_or(|directory| is_directory_of(directory, cluster))
-    };
-    let fitting: Vec<&Cluster> = discovery.clusters.iter().filter(fits).collect();
-    match fitting[..] {
-        [only] => Ok(only.clone()),
-        [] => Err(ChooseError::None {
-            wanted: wanted(pid, port, data_directory),
-            looked_at: discovery.looked_at,
-            skipped: discovery.skipped.clone(),
-            running: discovery.clusters.iter().map(line).collect(),
-        }),
-        _ => Err(ChooseError::Several(fitting.into_iter().map(|cluster| format!("  {}", line(cluster))).collect())),
+pub fn choose(discovery: &Discovery, choice: &Choice) -> Result<Cluster, ChooseError> {
+    let mut fitting = choose_all(discovery, choice)?;
+    match fitting.pop() {
+        Some(only) if fitting.is_empty() => Ok(only),
+        last => Err(ChooseError::Several(fitting.iter().chain(&last).map(|one| format!("  {}", line(one))).collect())),
     }
 }
 
-fn wanted(pid: Option<u32>, port: Option<u16>, data_directory: Option<&Path>) -> String {
-    let pid = pid.map(|pid| format!("process {pid}"));
-    let port = port.map(|port| format!("port {port}"));
-    let directory = data_directory.map(|path| format!("data directory {}", path.display()));
-    [pid, port, directory].into_iter().flatten().collect::<Vec<_>>().join(", ")
+/// All clusters that fit the choice, one at least.
+///
+/// # Errors
+/// None fits; the message shows what there is.
+pub fn choose_all(discovery: &Discovery, choice: &Choice) -> Result<Vec<Cluster>, ChooseError> {
+    let ancestors = choice.pid.map(ancestors).unwrap_or_default();
+    // The nearest server: one may have been started from another.
+    let nearest = ancestors.iter().find(|&&pid| discovery.clusters.iter().any(|cluster| cluster.postmaster_pid == pid));
+    let fits = |cluster: &&Cluster| {
+        (choice.pid.is_none() || nearest == Some(&cluster.postmaster_pid))
+            && choice.port.is_none_or(|port| cluster.port == Some(port))
+            && choice.data_directory.as_deref().is_none_or(|directory| is_directory_of(directory, cluster))
+            && choice
+                .container
+                .as_deref()
+                .is_none_or(|id| cluster.container.as_deref().is_some_and(|own| own.starts_with(id)))
+    };
+    let fitting: Vec<Cluster> = discovery.clusters.iter().filter(fits).cloned().collect();
+    if fitting.is_empty() {
+        return Err(ChooseError::None {
+            wanted: wanted(choice),
+            looked_at: discovery.looked_at,
+            skipped: discovery.skipped.clone(),
+            running: discovery.clusters.iter().map(line).collect(),
+        });
+    }
+    Ok(fitting)
+}
+
+fn wanted(choice: &Choice) -> String {
+    let pid = choice.pid.map(|pid| format!("process {pid}"));
+    let port = choice.port.map(|port| format!("port {port}"));
+    let directory = choice.data_directory.as_ref().map(|path| format!("data directory {}", path.display()));
+    let container = choice.container.as_ref().map(|id| format!("container {id}"));
+    [pid, port, directory, container].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn is_directory_of(directory: &Path, cluster: &Cluster) -> bool {

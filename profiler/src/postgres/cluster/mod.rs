@@ -20,7 +20,7 @@ use super::{
     binary::{read_regular, version_text},
     patience::{Domain, Patience},
 };
-pub use choose::{ChooseError, choose};
+pub use choose::{Choice, ChooseError, choose, choose_all};
 use proc::Stat;
 pub use proc::namespace_pid;
 
@@ -92,6 +92,45 @@ pub struct Cluster {
     pub container: Option<String>,
 }
 
+impl Cluster {
+    /// Its postmaster.
+    pub fn process(&self) -> Process {
+        Process { pid: self.postmaster_pid, start_time_ticks: self.start_time_ticks }
+    }
+}
+
+/// A process, which its start tells from a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Process {
+    pub pid: u32,
+    /// Clock ticks after boot.
+    pub start_time_ticks: u64,
+}
+
+impl Process {
+    /// Whether it still runs.
+    pub fn is_alive(self) -> bool {
+        Stat::of(self.pid).is_some_and(|stat| stat.start_time == self.start_time_ticks && !stat.is_dead())
+    }
+}
+
+/// Versions of executables that were read, by what tells one file from another: to read one takes its time.
+#[derive(Debug, Default)]
+pub struct Versions(HashMap<(FileId, u64, i64), Option<Version>>);
+
+impl Versions {
+    /// The version of a process's executable, as far as that tells it.
+    fn of(&mut self, pid: u32) -> Option<Version> {
+        let exe = proc::path(pid, "exe");
+        let meta = std::fs::metadata(&exe).ok()?;
+        let key = (file_id(&meta), meta.len(), meta.mtime_nsec() ^ meta.mtime());
+        *self
+            .0
+            .entry(key)
+            .or_insert_with(|| read_regular(&exe, LARGEST_BINARY).ok().and_then(|data| binary_version(&data)))
+    }
+}
+
 /// What [`discover`] found.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
@@ -128,11 +167,12 @@ pub fn discover() -> Discovery {
             found.skipped.push(format!("process {pid}: {reason}"));
         }
     }
+    let mut versions = Versions::default();
     for (&pid, &(id, stat)) in &servers {
         if servers.get(&stat.parent).is_some_and(|&(parent_id, _)| parent_id == id) || stat.is_dead() {
             continue;
         }
-        match examine(pid, id, stat) {
+        match examine(pid, id, stat, &mut versions) {
             Ok(cluster) => found.clusters.push(cluster),
             Err(reason) => found.skipped.push(format!("process {pid}: {reason}")),
         }
@@ -140,6 +180,29 @@ pub fn discover() -> Discovery {
     found.clusters.sort_by_key(|cluster| cluster.postmaster_pid);
     found.skipped.sort();
     found
+}
+
+/// Every process that may be a postmaster, by its executable alone: no file of the server is opened.
+pub fn postmasters() -> Vec<Process> {
+    proc::pids().filter_map(postmaster).collect()
+}
+
+/// The process of this number, if it runs a server's executable and its parent does not run the same.
+pub fn postmaster(pid: u32) -> Option<Process> {
+    let id = server_binary(pid).ok()??;
+    let stat = Stat::of(pid).filter(|stat| !stat.is_dead())?;
+    let is_child = server_binary(stat.parent).is_ok_and(|parent| parent == Some(id));
+    (!is_child).then_some(Process { pid, start_time_ticks: stat.start_time })
+}
+
+/// Everything about a process that may be a postmaster.
+///
+/// # Errors
+/// Why it is none, or not yet.
+pub fn look_at(process: Process, versions: &mut Versions) -> Result<Cluster, String> {
+    let id = server_binary(process.pid)?.ok_or("it runs no server's executable")?;
+    let stat = Stat::of(process.pid).filter(|stat| stat.start_time == process.start_time_ticks);
+    examine(process.pid, id, stat.ok_or("it has ended")?, versions)
 }
 
 /// Identity of the executable, when it is a server's.
@@ -207,13 +270,13 @@ fn read_directory(pid: u32) -> Result<Directory, String> {
 }
 
 /// Everything about one postmaster, or why it is none.
-fn examine(pid: u32, binary_id: FileId, stat: Stat) -> Result<Cluster, String> {
+fn examine(pid: u32, binary_id: FileId, stat: Stat, versions: &mut Versions) -> Result<Cluster, String> {
     let directory = Patience::until(PATIENCE).within(Domain::Data, move || read_directory(pid));
     let directory = directory.ok_or("its data directory lies on a file system that does not answer")??;
     let from_file = directory.version;
     let exe = proc::path(pid, "exe");
     let binary = std::fs::read_link(&exe).map_err(|error| format!("cannot tell its executable: {error}"))?;
-    let from_binary = read_regular(&exe, LARGEST_BINARY).ok().and_then(|data| binary_version(&data));
+    let from_binary = versions.of(pid);
     let version = from_binary.filter(|version| version.major == from_file.major).unwrap_or(from_file);
     let cgroup = std::fs::read_to_string(proc::path(pid, "cgroup")).ok().and_then(|text| proc::cgroup(&text));
     Ok(Cluster {
@@ -295,27 +358,17 @@ pub fn host_pid(cluster: &Cluster, namespace_pid: u32) -> Option<u32> {
 
 /// Whether the same postmaster still runs, not a later process of its pid.
 pub fn is_alive(cluster: &Cluster) -> bool {
-    Stat::of(cluster.postmaster_pid).is_some_and(|stat| stat.start_time == cluster.start_time_ticks && !stat.is_dead())
+    cluster.process().is_alive()
 }
 
-/// The postmaster that now runs on the same data directory: after a restart, or the same one as before.
-///
-/// A restarted container may show its data directory as another device; then system identifier, path and port together
-/// must be the same. `ended_ticks` is when its end was noticed ([`now_ticks`]).
-pub fn find_again(cluster: &Cluster, ended_ticks: u64) -> Option<Successor> {
-    if is_alive(cluster) {
-        return Some(Successor::Same(cluster.clone()));
-    }
-    pick_again(cluster, ended_ticks, discover().clusters)
-}
-
-/// Who runs where a postmaster ran.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Successor {
-    /// The same cluster.
-    Same(Cluster),
-    /// Another one, on the port or in the place of the data directory, started since.
-    Other(Cluster),
+/// What a server that was found is to one whose postmaster ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// The same cluster, perhaps of another version.
+    Same,
+    /// Another one, on its port or in the place of its data directory, started since.
+    InPlace,
+    None,
 }
 
 /// Now, as starts of processes are counted: clock ticks (`USER_HZ`, 100 a second) of `CLOCK_BOOTTIME`.
@@ -329,23 +382,20 @@ pub fn now_ticks() -> u64 {
 /// How much earlier than the end was noticed a successor may have started, in ticks: an end is noticed at the next look.
 const NOTICED_LATE: u64 = 50;
 
-fn pick_again(cluster: &Cluster, ended_ticks: u64, found: Vec<Cluster>) -> Option<Successor> {
-    if let Some(same) = found.iter().find(|other| other.data_directory_id == cluster.data_directory_id) {
-        return Some(Successor::Same(same.clone()));
-    }
+/// What `found` is to `gone`, whose end was noticed at `ended_ticks` ([`now_ticks`]).
+///
+/// A restarted container may show its data directory as another device; then system identifier, path and port together
+/// must be the same, and it must have started since: another container may have had all of them all along.
+pub fn kinship(gone: &Cluster, ended_ticks: u64, found: &Cluster) -> Kinship {
+    let since = found.start_time_ticks + NOTICED_LATE >= ended_ticks;
     let key = |cluster: &Cluster| (cluster.system_identifier, cluster.data_directory.clone(), cluster.port);
-    let (mut similar, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|other| other.system_identifier.is_some() && key(other) == key(cluster));
-    match similar.len() {
-        0 => {}
-        1 => return similar.pop().map(Successor::Same),
-        _ => return None,
+    if found.data_directory_id == gone.data_directory_id
+        || since && found.system_identifier.is_some() && key(found) == key(gone)
+    {
+        return Kinship::Same;
     }
-    let in_place = |other: &Cluster| {
-        other.start_time_ticks + NOTICED_LATE >= ended_ticks
-            && (other.port.is_some() && other.port == cluster.port || other.data_directory == cluster.data_directory)
-    };
-    others.into_iter().find(in_place).map(Successor::Other)
+    let in_place = found.port.is_some() && found.port == gone.port || found.data_directory == gone.data_directory;
+    if since && in_place { Kinship::InPlace } else { Kinship::None }
 }
 
 fn file_id(meta: &std::fs::Metadata) -> FileId {

@@ -61,43 +61,74 @@ fn the_mark_of_a_replaced_executable_is_no_part_of_its_path() {
 fn choosing() {
     let two = found(vec![cluster(4_000_001, 5432, "/srv/a"), cluster(4_000_002, 5433, "/srv/b")]);
     let pid = |chosen: Result<Cluster, ChooseError>| chosen.unwrap().postmaster_pid;
-    assert_eq!(pid(choose(&two, Some(4_000_002), None, None)), 4_000_002);
-    assert_eq!(pid(choose(&two, None, Some(5432), None)), 4_000_001);
-    assert_eq!(pid(choose(&two, None, None, Some(Path::new("/srv/b/")))), 4_000_002);
-    assert_eq!(pid(choose(&found(vec![cluster(5, 1, "/srv")]), None, None, None)), 5);
+    let by_pid = |pid| Choice { pid: Some(pid), ..Choice::default() };
+    let by_port = |port| Choice { port: Some(port), ..Choice::default() };
+    assert_eq!(pid(choose(&two, &by_pid(4_000_002))), 4_000_002);
+    assert_eq!(pid(choose(&two, &by_port(5432))), 4_000_001);
+    let by_directory = Choice { data_directory: Some("/srv/b/".into()), ..Choice::default() };
+    assert_eq!(pid(choose(&two, &by_directory)), 4_000_002);
+    assert_eq!(pid(choose(&found(vec![cluster(5, 1, "/srv")]), &Choice::default())), 5);
     // A process below the postmaster.
     let own = found(vec![cluster(std::os::unix::process::parent_id(), 5432, "/srv/a")]);
-    assert_eq!(pid(choose(&own, Some(std::process::id()), None, None)), std::os::unix::process::parent_id());
+    assert_eq!(pid(choose(&own, &by_pid(std::process::id()))), std::os::unix::process::parent_id());
 
-    let several = choose(&two, None, None, None).unwrap_err().to_string();
+    let all = choose_all(&two, &Choice::default()).unwrap();
+    assert_eq!(all.iter().map(|one| one.postmaster_pid).collect::<Vec<_>>(), [4_000_001, 4_000_002]);
+    let several = choose(&two, &Choice::default()).unwrap_err().to_string();
     assert!(several.contains("--pid 4000001  PostgreSQL 15.18  port 5432  /srv/a"), "{several}");
     assert!(several.contains("--pid 4000002"), "{several}");
-    let none = choose(&two, Some(4_000_001), Some(5433), None).unwrap_err().to_string();
+    let none = choose(&two, &Choice { pid: Some(4_000_001), ..by_port(5433) }).unwrap_err().to_string();
     assert!(none.contains("process 4000001, port 5433") && none.contains("/srv/a"), "{none}");
-    let none = choose(&found(Vec::new()), None, None, None).unwrap_err().to_string();
+    let none = choose(&found(Vec::new()), &Choice::default()).unwrap_err().to_string();
     assert!(none.starts_with("no running PostgreSQL server found: looked at 123 processes for"), "{none}");
     assert!(none.contains("process 9: permission denied"), "{none}");
 }
 
 #[test]
+fn choosing_a_container() {
+    let ids = ["ab12".repeat(16), "ab34".repeat(16)];
+    let contained = |pid, id: &str| Cluster { container: Some(id.into()), ..cluster(pid, 5432, "/var/lib/pg") };
+    let three = found(vec![contained(1, &ids[0]), contained(2, &ids[1]), cluster(3, 5432, "/var/lib/pg")]);
+    let by = |id: &str| choose(&three, &Choice { container: Some(id.into()), ..Choice::default() });
+    assert_eq!(by("ab34").map(|one| one.postmaster_pid).unwrap(), 2);
+    assert_eq!(by(&ids[0]).map(|one| one.postmaster_pid).unwrap(), 1);
+    assert!(matches!(by("ab"), Err(ChooseError::Several(lines)) if lines.len() == 2));
+    let none = by("ff").unwrap_err().to_string();
+    assert!(none.contains("container ff") && none.contains("container ab12ab12ab12"), "{none}");
+}
+
+#[test]
 fn the_same_cluster_after_a_restart() {
-    let old = cluster(10, 5432, "/srv/a");
-    let restarted = Cluster { postmaster_pid: 20, ..old.clone() };
-    let other = cluster(30, 5433, "/srv/b");
-    let pick = |found: &[&Cluster]| pick_again(&old, 5_000, found.iter().map(|&one| one.clone()).collect());
-    assert_eq!(pick(&[&other, &restarted]), Some(Successor::Same(restarted.clone())));
+    let gone = cluster(10, 5432, "/srv/a");
+    let other = Cluster { start_time_ticks: 5_010, ..cluster(30, 5433, "/srv/b") };
+    let is = |found: &Cluster| kinship(&gone, 5_000, found);
+    let restarted = Cluster { postmaster_pid: 20, start_time_ticks: 4_990, ..gone.clone() };
+    assert_eq!(is(&restarted), Kinship::Same);
+    assert_eq!(is(&other), Kinship::None);
     // A container started anew: other device, all else the same.
-    let moved = Cluster { postmaster_pid: 40, data_directory_id: (9, 9), ..old.clone() };
-    assert_eq!(pick(&[&other, &moved]), Some(Successor::Same(moved.clone())));
-    // Two that fit are none.
-    let twin = Cluster { postmaster_pid: 50, data_directory_id: (8, 8), ..old.clone() };
-    assert_eq!(pick(&[&moved, &twin]), None);
-    assert_eq!(pick(&[&other]), None);
-    // Another cluster on its port, started after it ended: a container beside it may have had the same port all along.
-    let id = other.data_directory_id;
-    let upgraded = Cluster { port: old.port, data_directory_id: id, start_time_ticks: 5_010, ..other.clone() };
-    assert_eq!(pick(&[&upgraded]), Some(Successor::Other(upgraded.clone())));
-    assert_eq!(pick(&[&Cluster { start_time_ticks: 4_000, ..upgraded }]), None);
+    let moved = Cluster { postmaster_pid: 40, data_directory_id: (9, 9), ..restarted.clone() };
+    assert_eq!(is(&moved), Kinship::Same);
+    // Another container of the same image, which has run all along.
+    assert_eq!(is(&Cluster { start_time_ticks: 4_000, ..moved.clone() }), Kinship::None);
+    // One that was made anew in its place.
+    assert_eq!(is(&Cluster { system_identifier: Some(7), ..moved }), Kinship::InPlace);
+    let upgraded = Cluster { port: gone.port, ..other };
+    assert_eq!(is(&upgraded), Kinship::InPlace);
+    assert_eq!(is(&Cluster { start_time_ticks: 4_000, ..upgraded }), Kinship::None);
+}
+
+#[test]
+fn an_executable_is_read_once() {
+    let pid = std::process::id();
+    let mut versions = Versions::default();
+    versions.of(pid);
+    assert_eq!(versions.0.len(), 1, "whatever was found");
+    versions.0.values_mut().for_each(|version| *version = Version::parse("13.3"));
+    assert_eq!(versions.of(pid), Version::parse("13.3"));
+    assert_eq!(postmaster(pid), None);
+    let own = Process { pid, start_time_ticks: Stat::of(pid).unwrap().start_time };
+    assert!(look_at(own, &mut versions).unwrap_err().contains("no server's executable"));
+    assert!(own.is_alive() && !postmasters().contains(&own));
 }
 
 #[test]

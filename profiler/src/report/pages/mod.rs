@@ -24,7 +24,7 @@ mod writeback;
 
 use super::model::{Hist, Report, sum};
 use crate::page::{Cell, Item, Page};
-pub use servers::servers;
+pub use servers::{ranked, servers};
 
 /// The page of a report; its long tables have `top` rows, at least one.
 pub fn report(report: &Report, top: usize) -> Page {

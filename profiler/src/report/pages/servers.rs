@@ -10,10 +10,16 @@ use crate::{
     words::{count, duration},
 };
 
-/// Ranks servers that were profiled at the same time, a report each: the one with most active sessions first.
-pub fn servers(reports: &[Report]) -> Section {
+/// Reports of servers in the order in which they are shown: the one with most active sessions first.
+pub fn ranked(reports: &[Report]) -> Vec<&Report> {
     let mut ranked: Vec<&Report> = reports.iter().collect();
     ranked.sort_by(|a, b| active(b).total_cmp(&active(a)));
+    ranked
+}
+
+/// Ranks servers that were profiled at the same time, a report each: the one with most active sessions first.
+pub fn servers(reports: &[Report]) -> Section {
+    let ranked = ranked(reports);
     let mut section = Section::first();
     let (n, took) = (reports.len() as u64, reports.iter().map(|report| report.duration_ns).max().unwrap_or(0));
     let text = format!("{} PostgreSQL server{} in {}, the busiest first", count(n), plural(n), duration(took));
@@ -44,7 +50,10 @@ fn row(report: &Report) -> Vec<Cell> {
         Cell::text(listed_together(std::iter::once(&statements.ledger).chain(open), 1)),
         cluster.and_then(|cluster| cluster.port).map_or(Cell::Missing, |port| Cell::Id(port.into())),
         cluster.map_or(Cell::Missing, |cluster| Cell::name(&cluster.version)),
-        Cell::name(&report.storage.block.cgroup),
+        match cluster.and_then(|cluster| cluster.container.as_deref()) {
+            Some(id) => Cell::name(format!("{id:.12}")),
+            None => Cell::name(&report.storage.block.cgroup),
+        },
         cluster.map_or(Cell::Missing, |cluster| Cell::name(&cluster.data_directory)),
     ]
 }

@@ -219,3 +219,27 @@ fn histograms_are_pictures() {
     assert!(text.contains("usecs : count"), "{text}");
     assert!(text.lines().any(|line| line.contains(" -> ") && line.ends_with('|') && line.contains("|**")), "{text}");
 }
+
+/// The first screen ranks the servers, and each report follows as it is by itself.
+#[test]
+fn several_servers_are_ranked_and_then_each_told() {
+    use crate::report::document::Reports;
+    let mut quiet = fixture::idle();
+    quiet.clusters[0].port = Some(5433);
+    quiet.clusters[0].container = Some("ab12".repeat(16));
+    let reports = vec![quiet.clone(), fixture::busy()];
+    let all = Document::All(Box::new(Reports::new(String::new(), 10_000_000_000, reports, vec!["a note".into()])));
+    let options = |width| TextOptions { top: 10, width, colour: false };
+    let text = document(&all, &options(200));
+    assert!(text.starts_with("2 PostgreSQL servers in 10.0 s"), "{text}");
+    assert!(text.contains(" ab12ab12ab12 ") && text.contains("\n note: a note\n"), "{text}");
+    let at = |report: &Report| text.find(&render(report, &options(200))).expect("the whole report");
+    assert!(at(&fixture::busy()) < at(&quiet));
+    assert_eq!(document(&Document::One(Box::new(quiet.clone())), &options(80)), render(&quiet, &options(80)));
+    for width in [20, 80, 120] {
+        for line in document(&all, &options(width)).lines() {
+            assert!(crate::words::width(line) <= width, "{width}: {line:?}");
+        }
+    }
+    assert!(document(&Document::All(Box::default()), &options(80)).starts_with("0 PostgreSQL servers"));
+}

@@ -19,13 +19,12 @@ use crate::{
     kernel::cgroup_names::{Group, Hierarchy, Names},
     maps::Map,
     pace::Every,
-    postgres::server::Server,
     report::model::Report,
     vocabulary::Role,
 };
 use devices::Devices;
 use owner::Owners;
-use sum::Sum;
+pub use sum::Sum;
 
 /// How often cgroups and devices are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,8 +36,8 @@ pub struct Block {
     before: HashMap<BlockKey, Box<BlockRow>>,
     names: Names,
     devices: Devices,
-    /// Cgroup of the cluster.
-    group: Group,
+    /// Cgroups of the servers, by their number.
+    groups: HashMap<u16, Group>,
     look_due: Every,
     /// Requests that were sent by themselves, since they were last taken.
     traced: Vec<Traced>,
@@ -47,15 +46,15 @@ pub struct Block {
 }
 
 impl Block {
-    pub fn open(instrument: &mut Instrument, server: &Server) -> Result<Self> {
+    pub fn open(instrument: &mut Instrument) -> Result<Self> {
         let mut this = Self {
             rows: instrument.table("BLOCKS")?,
             cluster: instrument.array("BLOCK_CGROUP")?,
             before: HashMap::new(),
             names: Names::open(),
             devices: Devices::open(),
-            group: Group::default(),
-            look_due: Every::after(LOOK),
+            groups: HashMap::new(),
+            look_due: Every::new(LOOK),
             traced: Vec::new(),
             sought: false,
         };
@@ -66,22 +65,24 @@ impl Block {
                 this.rows.set(&key, &BlockRow::EMPTY).context("the map of block requests")?;
             }
         }
-        this.look(server);
         Ok(this)
     }
 
-    pub fn tick(&mut self, server: &Server) {
+    /// Regularly; `postmasters` by the number of their server.
+    pub fn tick(&mut self, postmasters: &[(u16, u32)]) {
         if self.look_due.is_due() {
-            self.look(server);
+            self.look(postmasters);
             self.sought = false;
         }
     }
 
     /// Learns what may be gone by the time of the report.
-    fn look(&mut self, server: &Server) {
-        let (group, own) = self.names.of_process(server.cluster.postmaster_pid);
-        self.group = group;
-        let _ = self.cluster.set(&0, &own.unwrap_or(0));
+    fn look(&mut self, postmasters: &[(u16, u32)]) {
+        for (number, postmaster) in postmasters {
+            let (group, own) = self.names.of_process(*postmaster);
+            self.groups.insert(*number, group);
+            let _ = self.cluster.set(&u32::from(*number), &own.unwrap_or(0));
+        }
         let keys: Vec<BlockKey> = self.rows.keys();
         self.devices.learn(keys.iter().map(|key| key.device));
         if keys.iter().any(|key| key.cgroup != 0 && !self.names.knows(hierarchy(key.cgroup), id(key.cgroup))) {
@@ -89,8 +90,9 @@ impl Block {
         }
     }
 
-    pub fn fill(&mut self, report: &mut Report, server: &Server) {
-        self.look(server);
+    /// What was added up since the last cut, of the whole host.
+    pub fn cut(&mut self, postmasters: &[(u16, u32)]) -> Vec<(BlockKey, Sum)> {
+        self.look(postmasters);
         let mut sums = Vec::new();
         for (key, row) in self.rows.entries() {
             let before = self.before.get(&key);
@@ -101,16 +103,30 @@ impl Block {
             sums.push((key, sum));
             self.before.insert(key, Box::new(row));
         }
+        sums
+    }
+
+    /// Fills the report of one server with what was cut, as seen from there. `servers` has the numbers of the servers whose
+    /// backends have these pids.
+    pub fn fill(&self, cut: &[(BlockKey, Sum)], report: &mut Report, number: u16, servers: &HashMap<u32, u16>) {
         let roles: HashMap<u32, Role> =
             report.backends.iter().map(|backend| (backend.pid, backend.role.known().unwrap_or_default())).collect();
         let group = group(&self.names);
-        let owners = Owners { roles: &roles, group: &group, own: &self.group.name };
-        for (key, _) in &mut sums {
-            key.owner = owners.kind(key);
-        }
+        let elsewhere = |pid| servers.get(&pid).is_some_and(|of| *of != number);
+        let owners = Owners { roles: &roles, group: &group, own: self.own(number), elsewhere: &elsewhere };
+        let sums = cut.iter().map(|(key, sum)| (BlockKey { owner: owners.kind(key), ..*key }, sum.clone())).collect();
         let view = build::View { devices: &self.devices, owners };
         report.storage.block = view.block(sums, report.duration_ns);
+    }
+
+    /// The next interval begins.
+    pub fn begin(&mut self) {
         self.devices.begin();
+    }
+
+    /// Cgroup of a server, as people know it.
+    fn own(&self, number: u16) -> &str {
+        self.groups.get(&number).map_or("", |group| &group.name)
     }
 }
 

@@ -4,14 +4,13 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    time::{Duration, Instant},
 };
 
-use super::Session;
 use crate::{
     postgres::{
         catalog::Catalog,
         relation::{self, RelationFile},
+        server::Server,
     },
     report::model::Report,
 };
@@ -19,11 +18,9 @@ use crate::{
 /// Files without a name that are asked for again, and for how many ticks: 10 s.
 const MOST_UNNAMED: usize = 1000;
 const TRIES: u32 = 100;
-/// Longest that a report waits for what the server was asked.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 pub struct Names {
-    pub catalog: Catalog,
+    catalog: Catalog,
     /// Database, tablespace and number of files that have no name yet, with the times they were asked for.
     unnamed: HashMap<(u32, u32, u32), u32>,
 }
@@ -31,6 +28,12 @@ pub struct Names {
 impl Names {
     pub fn new(catalog: Catalog) -> Self {
         Self { catalog, unnamed: HashMap::new() }
+    }
+
+    /// Regularly, with the files that were met since the last time.
+    pub fn tick(&mut self, server: &Server, files: impl IntoIterator<Item = RelationFile>) {
+        self.catalog.follow(server);
+        self.learn(files);
     }
 
     fn learn(&mut self, files: impl IntoIterator<Item = RelationFile>) {
@@ -53,29 +56,27 @@ fn key(file: &RelationFile) -> (u32, u32, u32) {
     (file.database.unwrap_or(0), file.tablespace.unwrap_or(0), file.relfilenode)
 }
 
-impl Session {
-    pub(super) fn learn_names(&mut self) {
-        self.names.catalog.follow(&self.server);
-        let files = self.aggregate.new_files().into_iter().chain(self.storage.new_files());
-        self.names.learn(files);
+impl Names {
+    /// Asks for the names of all files of a report: its last chance to have them.
+    pub fn ask(&mut self, report: &Report) {
+        let files: Vec<RelationFile> = synced(report).flatten().collect();
+        self.catalog.hurry();
+        self.learn(files);
+    }
+
+    /// Whether the server is still to answer a question.
+    pub fn wait(&mut self) -> bool {
+        self.catalog.hear();
+        self.catalog.waits()
     }
 
     /// Puts names into the report.
-    pub(super) fn fill_names(&mut self, report: &mut Report) {
-        let files: Vec<Option<RelationFile>> =
-            // What is below the data directory is told by its shape.
-            report.fsync.by.iter().map(|row| relation::classify(&row.file, Path::new(""), false).detail).collect();
-        self.names.catalog.hurry();
-        self.names.learn(files.iter().flatten().copied());
-        let began = Instant::now();
-        while self.names.catalog.waits() && began.elapsed() < LAST_ANSWERS {
-            std::thread::sleep(Duration::from_millis(5));
-            self.names.catalog.hear();
-        }
+    pub fn fill(&mut self, report: &mut Report) {
+        let files: Vec<Option<RelationFile>> = synced(report).collect();
         let mut unnamed = HashSet::new();
         for (row, file) in report.fsync.by.iter_mut().zip(files) {
             let Some((database, tablespace, number)) = file.as_ref().map(key) else { continue };
-            row.relation = self.names.catalog.name(database, tablespace, number).map(|name| name.to_string());
+            row.relation = self.catalog.name(database, tablespace, number).map(|name| name.to_string());
             if row.relation.is_none() {
                 unnamed.insert((database, tablespace, number));
             }
@@ -83,11 +84,16 @@ impl Session {
         // Temporary tables are of one backend, and their rows of the catalog with it.
         for row in report.storage.files.relations.iter_mut().filter(|row| !row.temporary) {
             let (database, tablespace) = (row.database.unwrap_or(0), row.tablespace.unwrap_or(0));
-            row.name = self.names.catalog.name(database, tablespace, row.relfilenode).map(|name| name.to_string());
+            row.name = self.catalog.name(database, tablespace, row.relfilenode).map(|name| name.to_string());
             if row.name.is_none() {
                 unnamed.insert((database, tablespace, row.relfilenode));
             }
         }
-        report.coverage.notes.extend(self.names.catalog.notes(unnamed.len()));
+        report.coverage.notes.extend(self.catalog.notes(unnamed.len()));
     }
+}
+
+/// The relations of the files in the table of syncs, in its order: what is below the data directory is told by its shape.
+fn synced(report: &Report) -> impl Iterator<Item = Option<RelationFile>> {
+    report.fsync.by.iter().map(|row| relation::classify(&row.file, Path::new(""), false).detail)
 }

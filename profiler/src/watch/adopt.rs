@@ -7,8 +7,9 @@ use pgstrobe_common::{
     state::{BACKEND_CUT, BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
 };
 
-use super::Session;
+use super::one::Watch;
 use crate::{
+    instrument::Backends,
     kernel::features::monotonic_ns,
     postgres::{
         backend::{Identity, Role},
@@ -17,9 +18,9 @@ use crate::{
     probes::Level,
 };
 
-impl Session {
+impl Watch {
     /// Enters the processes that already run into the kernel side's map.
-    pub(super) fn adopt_running(&mut self) {
+    pub(super) fn adopt_running(&mut self, backends: &mut Backends) {
         let postmaster = self.server.cluster.postmaster_pid;
         let pids = cluster::children(&self.server.cluster).into_iter().chain([postmaster]);
         for pid in pids {
@@ -34,7 +35,7 @@ impl Session {
             let now = monotonic_ns();
             let mut state = Backend {
                 pid,
-                cluster: self.number,
+                cluster: self.number.into(),
                 since_ns: now,
                 cpu_mark_ns: now,
                 backend_type: u32::MAX,
@@ -56,15 +57,15 @@ impl Session {
                     state.context = context_of(pid, &state);
                 }
             }
-            if !self.backends.enter(state) {
+            if !backends.enter(state) {
                 continue;
             }
             if !Path::new(&format!("/proc/{pid}")).exists() {
-                self.backends.leave(pid);
+                backends.leave(pid);
                 continue;
             }
             if client && state.flags & BACKEND_STARTING != 0 && !self.server.is_starting(pid) {
-                self.find_ready(pid);
+                self.find_ready(backends, pid);
             }
             self.aggregate.appear(pid, self.server.namespace_pid(pid));
             self.aggregate.identify(pid, identity);
@@ -85,15 +86,15 @@ impl Session {
     }
 
     /// A backend ended its start-up between the look at it and its entry: the hooks did not see that.
-    fn find_ready(&mut self, pid: u32) {
-        let Some(mut state) = self.backends.get(pid).filter(|state| state.flags & BACKEND_STARTING != 0) else {
+    fn find_ready(&mut self, backends: &mut Backends, pid: u32) {
+        let Some(mut state) = backends.get(pid).filter(|state| state.flags & BACKEND_STARTING != 0) else {
             return;
         };
         state.flags &= !BACKEND_STARTING;
         // What was read during the start-up may have changed since.
         state.backend_type = u32::MAX;
         self.find_started(&mut state, monotonic_ns());
-        self.backends.replace(state);
+        backends.replace(state);
     }
 
     pub(super) fn identify_new(&mut self) {

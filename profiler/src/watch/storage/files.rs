@@ -9,14 +9,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
 use pgstrobe_common::files::{self, CLASS_TEMP, CLASSES, FileIo, FileKey, MAX_FILES};
 
 use super::tablespaces::Tablespaces;
 use crate::vocabulary::{FileKind, Fork};
 use crate::{
     aggregate::path_of,
-    instrument::Instrument,
     maps::Map,
     pace::Every,
     postgres::{
@@ -61,7 +59,8 @@ struct Known {
 }
 
 pub struct Files {
-    map: Map<FileKey, FileIo>,
+    /// That of the server.
+    number: u16,
     data_directory: PathBuf,
     /// The same, as this process reaches it.
     directory: PathBuf,
@@ -75,14 +74,13 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn open(instrument: &mut Instrument, server: &Server) -> Result<Self> {
-        let map = instrument.table("FILES")?;
+    pub fn open(number: u16, server: &Server) -> Self {
         let data_directory = server.cluster.data_directory.clone();
         let directory = PathBuf::from(format!("/proc/{}/root", server.cluster.postmaster_pid))
             .join(data_directory.strip_prefix("/").unwrap_or(&data_directory));
         let tablespaces = Tablespaces::of(&directory, server.patience.clone());
-        Ok(Self {
-            map,
+        Self {
+            number,
             data_directory,
             directory,
             tablespaces,
@@ -90,7 +88,7 @@ impl Files {
             rows: HashMap::new(),
             new: Vec::new(),
             sweep: Every::after(SWEEP),
-        })
+        }
     }
 
     /// A file was met for the first time by a type of backend.
@@ -133,19 +131,19 @@ impl Files {
     }
 
     /// Makes room in the kernel side's map where it is short.
-    pub fn tick(&mut self, _server: &Server) {
+    pub fn tick(&mut self, map: &mut Map<FileKey, FileIo>) {
         if self.known.len() < CROWDED || !self.sweep.is_due() {
             return;
         }
-        self.take(|known, gained| {
+        self.take(map, |known, gained| {
             known.idle = if gained { 0 } else { known.idle + 1 };
             known.idle < IDLE_SWEEPS
         });
     }
 
     /// Adds to the rows what every file has gained; `keep` says whether to go on with it.
-    fn take(&mut self, keep: impl Fn(&mut Known, bool) -> bool) {
-        let (map, rows) = (&mut self.map, &mut self.rows);
+    fn take(&mut self, map: &mut Map<FileKey, FileIo>, keep: impl Fn(&mut Known, bool) -> bool) {
+        let rows = &mut self.rows;
         self.known.retain(|key, known| {
             let Some(now) = map.get(key) else { return false };
             let gained = now.since(&known.taken);
@@ -163,11 +161,11 @@ impl Files {
     }
 
     /// The pools have no record: each is looked for.
-    fn find_pools(&mut self, server: &Server) {
+    fn find_pools(&mut self, server: &Server, map: &Map<FileKey, FileIo>) {
         for backend_type in (0..BACKEND_TYPES).chain([u32::MAX]) {
             for class in 0..CLASSES as u32 {
-                let key = FileKey::pool(0, backend_type, class);
-                if self.known.contains_key(&key) || self.map.get(&key).is_none() {
+                let key = FileKey::pool(self.number, backend_type, class);
+                if self.known.contains_key(&key) || map.get(&key).is_none() {
                     continue;
                 }
                 let kind = [FileKind::Relation, FileKind::Temp, FileKind::Wal, FileKind::Other][class as usize];
@@ -178,9 +176,9 @@ impl Files {
         }
     }
 
-    pub fn fill(&mut self, report: &mut Report, server: &Server) {
-        self.find_pools(server);
-        self.take(|_, _| true);
+    pub fn fill(&mut self, report: &mut Report, server: &Server, map: &mut Map<FileKey, FileIo>) {
+        self.find_pools(server, map);
+        self.take(map, |_, _| true);
         let mut folded = 0;
         let files = &mut report.storage.files;
         *files = model(std::mem::take(&mut self.rows), &mut folded);

@@ -10,9 +10,10 @@ use pgstrobe_common::{
     state::{BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT},
 };
 
-use super::Session;
+use super::one::Watch;
 use crate::{
     aggregate::{Sight, Standing, Waits},
+    instrument::Backends,
     kernel::features::monotonic_ns,
     postgres::{
         activity::{self, State},
@@ -80,9 +81,9 @@ impl Sampler {
     }
 }
 
-impl Session {
+impl Watch {
     /// Takes the waits for locks of this moment into the aggregate.
-    pub(super) fn sample_waits(&mut self) {
+    pub(super) fn sample_waits(&mut self, backends: &Backends) {
         let Some(layout) = self.server.layout else { return };
         if self.server.symbols.my_proc == 0 || layout.user.proc_wait_lock == ABSENT {
             return;
@@ -110,7 +111,7 @@ impl Session {
         let Some(mut locks) = Locks::new(&self.server.fields, &layout.user, &read, MOST_READS) else { return };
         let mut doubts = HashMap::new();
         for (pid, lock) in waiters {
-            match self.look(&mut locks, pid, now_ns) {
+            match self.look(backends, &mut locks, pid, now_ns) {
                 Ok(Some(sight)) => sample.sights.push(sight),
                 Ok(None) => {}
                 Err(Doubt::TooMuch) => sample.left_out.push(pid),
@@ -125,18 +126,18 @@ impl Session {
         }
         sample.unsure.extend(&sample.left_out);
         let blamed: HashSet<u32> = sample.sights.iter().flat_map(Sight::blamed).map(|(pid, _)| pid).collect();
-        sample.standing = blamed.into_iter().map(|pid| (pid, self.standing(pid, now_ns))).collect();
+        sample.standing = blamed.into_iter().map(|pid| (pid, self.standing(backends, pid, now_ns))).collect();
         self.waits.doubts = doubts;
         self.aggregate.seen(sample);
     }
 
     /// Whom one backend waits for; a look that met a change is taken again.
-    fn look(&self, locks: &mut Locks, pid: u32, now_ns: u64) -> Result<Option<Sight>, Doubt> {
+    fn look(&self, backends: &Backends, locks: &mut Locks, pid: u32, now_ns: u64) -> Result<Option<Sight>, Doubt> {
         let known = self.waits.known.get(&pid).ok_or(Doubt::Inconsistent("a process that is not known"))?;
         let mut outcome = Ok(None);
         for _ in 0..TRIES {
             let wait = locks.wait(Process { proc: known.proc, pid: known.own });
-            outcome = wait.and_then(|wait| wait.map(|wait| self.sight(pid, &wait, now_ns)).transpose());
+            outcome = wait.and_then(|wait| wait.map(|wait| self.sight(backends, pid, &wait, now_ns)).transpose());
             match outcome {
                 Ok(_) | Err(Doubt::TooMuch) => break,
                 Err(Doubt::Inconsistent(_)) => locks.forget(),
@@ -146,7 +147,7 @@ impl Session {
     }
 
     /// A wait with the pids of this machine.
-    fn sight(&self, waiter: u32, wait: &Wait, now_ns: u64) -> Result<Sight, Doubt> {
+    fn sight(&self, backends: &Backends, waiter: u32, wait: &Wait, now_ns: u64) -> Result<Sight, Doubt> {
         let host = |process: Process| {
             let mut known = self.waits.known.iter();
             match process.pid {
@@ -158,7 +159,7 @@ impl Session {
             }
         };
         let blockers = wait.blockers.iter().map(|blocker| Ok((host(blocker.process)?, blocker.queued)));
-        let state = self.backends.get(waiter);
+        let state = backends.get(waiter);
         // Asleep since then, for all that is known: after deadlock_timeout it wakes for a moment.
         let asleep = state.filter(|state| {
             state.flags & (BACKEND_OFF | BACKEND_SLEPT) == BACKEND_OFF | BACKEND_SLEPT
@@ -179,7 +180,7 @@ impl Session {
     }
 
     /// How a blocker stands now.
-    fn standing(&self, pid: u32, now_ns: u64) -> Standing {
+    fn standing(&self, backends: &Backends, pid: u32, now_ns: u64) -> Standing {
         if pid == 0 {
             return Standing {
                 role: Some(Role::PreparedTransaction),
@@ -190,7 +191,7 @@ impl Session {
         let role = self.aggregate.identity(pid).map_or(Role::Unknown, |identity| identity.role);
         let activity = self.activity(pid);
         // Statements are known to the kernel side from the standard level on.
-        let kernel = self.backends.get(pid).filter(|_| self.config.level >= Level::Standard);
+        let kernel = backends.get(pid).filter(|_| self.config.level >= Level::Standard);
         let kernel = kernel.filter(|_| matches!(role, Role::ClientBackend | Role::WalSender));
         let open = kernel.map(|state| state.flags & BACKEND_OPEN != 0);
         let state = match (activity.as_ref().map(|activity| activity.state), open) {

@@ -1,18 +1,16 @@
-//! How far a report can be trusted, and what it cost, beside what the instrument says of itself.
+//! How far a report can be trusted, and what it cost: what the instrument says of the host, and what a server adds.
 
-use super::Session;
-use crate::report::model::Report;
+use super::one::Watch;
+use crate::{cause::Stacks, instrument::Cut, report::model::Report};
 
-impl Session {
-    /// `last`: there will be no other report.
-    pub(super) fn fill_coverage(&mut self, report: &mut Report, last: bool) {
-        let cut = self.instrument.cut(last);
+impl Watch {
+    /// `statements` are those of all servers, which the programs ran for.
+    pub(super) fn fill_coverage(&mut self, report: &mut Report, cut: &Cut, statements: u64, stacks: &Stacks) {
         let coverage = &mut report.coverage;
-        coverage.lost.extend(cut.lost);
-        coverage.probes = cut.probes;
-        coverage.overhead = cut.overhead;
-        coverage.overhead.run_ns_per_statement =
-            coverage.overhead.run_ns as f64 / report.statements.count.max(1) as f64;
+        coverage.lost.extend(cut.lost.clone());
+        coverage.probes.clone_from(&cut.probes);
+        coverage.overhead = cut.overhead.clone();
+        coverage.overhead.run_ns_per_statement = coverage.overhead.run_ns as f64 / statements.max(1) as f64;
         let notes = &mut coverage.notes;
         notes.extend(self.server.notes.iter().cloned());
         notes.append(&mut self.notes);
@@ -23,8 +21,8 @@ impl Session {
                     .into(),
             );
         }
-        notes.extend(cut.notes);
-        if self.stacks.are_unreadable() {
+        notes.extend(cut.notes.iter().cloned());
+        if stacks.are_unreadable() {
             notes.push(
                 "the addresses of kernel functions are hidden from pgstrobe: sleeps that only the kernel's stack explains \
                  have a cause by their system call alone; give it CAP_SYSLOG, and see kernel.kptr_restrict"

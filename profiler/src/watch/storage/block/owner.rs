@@ -15,13 +15,19 @@ pub struct Owners<'a> {
     pub group: &'a dyn Fn(u64) -> Option<String>,
     /// Cgroup of the cluster.
     pub own: &'a str,
+    /// Whether a process is a backend of another server that is watched.
+    pub elsewhere: &'a dyn Fn(u32) -> bool,
 }
 
 impl Owners<'_> {
     /// A request from before a backend was adopted, or after it was let go, is that of a process to the kernel side.
     pub fn kind(&self, key: &BlockKey) -> u32 {
-        let known = key.owner == OWNER_PROCESS && self.roles.contains_key(&key.pid);
-        if known { OWNER_BACKEND | OWNER_CLUSTER } else { key.owner }
+        match key.owner {
+            OWNER_PROCESS if self.roles.contains_key(&key.pid) => OWNER_BACKEND | OWNER_CLUSTER,
+            // Of a server, but not of this one.
+            owner if owner == OWNER_BACKEND | OWNER_CLUSTER && (self.elsewhere)(key.pid) => OWNER_PROCESS,
+            owner => owner,
+        }
     }
 
     /// `comm`: name of the process or thread, empty when unknown. A backend is told by its role alone.
@@ -56,10 +62,12 @@ mod tests {
     #[test]
     fn a_process_known_as_a_backend_is_one() {
         let roles = HashMap::from([(7, Role::ClientBackend)]);
-        let owners = Owners { roles: &roles, group: &|_| None, own: "" };
+        let owners = Owners { roles: &roles, group: &|_| None, own: "", elsewhere: &|pid| pid == 9 };
         let of = |pid, owner| owners.kind(&BlockKey { cgroup: 0, device: 1, pid, op: 0, owner });
         assert_eq!(of(7, OWNER_PROCESS), OWNER_BACKEND | OWNER_CLUSTER);
         assert_eq!(of(8, OWNER_PROCESS), OWNER_PROCESS);
+        assert_eq!(of(8, OWNER_BACKEND | OWNER_CLUSTER), OWNER_BACKEND | OWNER_CLUSTER);
+        assert_eq!(of(9, OWNER_BACKEND | OWNER_CLUSTER), OWNER_PROCESS, "of another server");
         assert_eq!(of(7, OWNER_FOLDED), OWNER_FOLDED);
     }
 }

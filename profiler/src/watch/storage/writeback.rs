@@ -32,8 +32,6 @@ const BLOCK: u64 = 8192;
 pub struct Writeback {
     written: Map<WritebackKey, WritebackSum>,
     reasons: Vec<String>,
-    /// What of the server lies on which disk, as far as its file systems have answered since the profile began.
-    disks: BTreeSet<(&'static str, String)>,
     /// What earlier reports hold.
     reported: HashMap<WritebackKey, WritebackSum>,
     /// Up to the last look.
@@ -87,13 +85,12 @@ fn enter(slices: &mut Vec<Slice>, length: &mut Duration, look: Slice) {
 }
 
 impl Writeback {
-    pub fn open(instrument: &mut Instrument, btf: &Btf, server: &Server) -> Result<Self> {
+    pub fn open(instrument: &mut Instrument, btf: &Btf) -> Result<Self> {
         let written = instrument.table("WRITTEN")?;
         let last = Dirty::now();
         let mut this = Self {
             written,
             reasons: vm::reasons(btf),
-            disks: disks_of(server),
             reported: HashMap::new(),
             flushed: Vec::new(),
             last,
@@ -148,56 +145,35 @@ impl Writeback {
         enter(&mut self.slices, &mut self.slice, look);
     }
 
-    /// Adds to what the records gave.
-    pub fn fill(&mut self, report: &mut Report, server: &Server) {
-        let page = vm::page_bytes();
+    /// What there was since the last cut, of the whole host; the next interval begins.
+    pub fn cut(&mut self) -> Cut {
         let sums = self.sums();
         self.look(&sums);
-        // The server may have gone meanwhile, or its disk be silent.
-        self.disks.append(&mut disks_of(server));
-        let writeback = &mut report.storage.writeback;
-        writeback.written_bytes = self.last.written_bytes.saturating_sub(self.began_written_bytes);
-        for (key, sum) in &sums {
+        let gained = sums.iter().filter_map(|(key, sum)| {
             let before = self.reported.get(key).copied().unwrap_or_default();
             let pages = sum.pages.saturating_sub(before.pages);
-            if pages == 0 {
-                continue;
-            }
-            let device = device::text(&key.device);
-            let holds =
-                self.disks.iter().filter(|(_, disk)| *disk == device).map(|(what, _)| (*what).to_owned()).collect();
-            writeback.by.push(model::WritebackBy {
-                device_name: device::name_of(&device),
-                device,
-                holds,
+            (pages != 0).then(|| Written {
+                device: device::text(&key.device),
                 // The root has the inode 1, and says nothing.
                 cgroup: if key.cgroup > 1 { device::cgroup_path(key.cgroup) } else { None },
                 reason: self.reason(key.reason as usize),
                 pages,
-                bytes: pages * page,
                 busy_ns: sum.busy_ns.saturating_sub(before.busy_ns),
-            });
-        }
-        writeback.by.sort_by(|a, b| (b.pages, &a.device, &a.reason).cmp(&(a.pages, &b.device, &b.reason)));
-        writeback.timeline = self.slices.iter().map(|slice| self.slice_model(slice)).collect();
-        let seconds = &writeback.pauses.seconds;
-        for (second, (count, ns)) in seconds {
-            let at = writeback.timeline.partition_point(|slice| slice.began_ns < second * 1_000_000_000 + 500_000_000);
-            if let Some(slice) = writeback.timeline.get_mut(at.saturating_sub(1)) {
-                slice.pauses += count;
-                slice.paused_ns += ns;
-            }
-        }
-        for pause in &mut writeback.pauses.longest {
-            pause.device_name = device::name_of(&pause.device);
-        }
-        writeback.settings = self.settings(server);
+            })
+        });
+        let cut = Cut {
+            by: gained.collect(),
+            written_bytes: self.last.written_bytes.saturating_sub(self.began_written_bytes),
+            timeline: self.slices.iter().map(|slice| self.slice_model(slice)).collect(),
+            settings: self.settings(),
+        };
         self.reported = sums;
         self.began = Instant::now();
         self.last_look = self.began;
         self.began_written_bytes = self.last.written_bytes;
         self.slices.clear();
         self.slice = SLICE;
+        cut
     }
 
     fn slice_model(&self, slice: &Slice) -> WritebackSlice {
@@ -216,12 +192,12 @@ impl Writeback {
         }
     }
 
-    fn settings(&self, server: &Server) -> model::WritebackSettings {
+    /// Those of the kernel.
+    fn settings(&self) -> model::WritebackSettings {
         /// A hundredth of a second, in nanoseconds.
         const CENTISECOND: u64 = 10_000_000;
         let page = vm::page_bytes();
         let vm = vm::Settings::read();
-        let flush_after = |name| server.variable(name).map(|blocks| u64::from(blocks) * BLOCK);
         model::WritebackSettings {
             dirty_background_bytes: vm.background_bytes,
             dirty_background_ratio: vm.background_ratio,
@@ -231,10 +207,82 @@ impl Writeback {
             dirty_writeback_ns: vm.writeback_centisecs * CENTISECOND,
             background_limit_bytes: self.last.background_threshold * page,
             limit_bytes: self.last.threshold * page,
+            ..model::WritebackSettings::default()
+        }
+    }
+}
+
+/// Writeback of the whole host in a stretch of time.
+pub struct Cut {
+    by: Vec<Written>,
+    written_bytes: u64,
+    timeline: Vec<WritebackSlice>,
+    settings: model::WritebackSettings,
+}
+
+/// What the kernel wrote to a device for one reason.
+struct Written {
+    device: String,
+    cgroup: Option<String>,
+    reason: String,
+    pages: u64,
+    busy_ns: u64,
+}
+
+impl Cut {
+    /// Adds to what the records gave to the report of one server.
+    pub fn fill(&self, report: &mut Report, server: &Server, disks: &mut Disks) {
+        let page = vm::page_bytes();
+        disks.look(server);
+        let writeback = &mut report.storage.writeback;
+        writeback.written_bytes = self.written_bytes;
+        for written in &self.by {
+            let holds = disks.0.iter().filter(|(_, disk)| *disk == written.device);
+            writeback.by.push(model::WritebackBy {
+                device_name: device::name_of(&written.device),
+                device: written.device.clone(),
+                holds: holds.map(|(what, _)| (*what).to_owned()).collect(),
+                cgroup: written.cgroup.clone(),
+                reason: written.reason.clone(),
+                pages: written.pages,
+                bytes: written.pages * page,
+                busy_ns: written.busy_ns,
+            });
+        }
+        writeback.by.sort_by(|a, b| (b.pages, &a.device, &a.reason).cmp(&(a.pages, &b.device, &b.reason)));
+        writeback.timeline.clone_from(&self.timeline);
+        let seconds = &writeback.pauses.seconds;
+        for (second, (count, ns)) in seconds {
+            let at = writeback.timeline.partition_point(|slice| slice.began_ns < second * 1_000_000_000 + 500_000_000);
+            if let Some(slice) = writeback.timeline.get_mut(at.saturating_sub(1)) {
+                slice.pauses += count;
+                slice.paused_ns += ns;
+            }
+        }
+        for pause in &mut writeback.pauses.longest {
+            pause.device_name = device::name_of(&pause.device);
+        }
+        let flush_after = |name| server.variable(name).map(|blocks| u64::from(blocks) * BLOCK);
+        writeback.settings = model::WritebackSettings {
             backend_flush_after_bytes: flush_after("backend_flush_after"),
             bgwriter_flush_after_bytes: flush_after("bgwriter_flush_after"),
             checkpoint_flush_after_bytes: flush_after("checkpoint_flush_after"),
-        }
+            ..self.settings.clone()
+        };
+    }
+}
+
+/// The disks of a server, as far as its file systems have answered since it is watched.
+pub struct Disks(BTreeSet<(&'static str, String)>);
+
+impl Disks {
+    pub fn of(server: &Server) -> Self {
+        Self(disks_of(server))
+    }
+
+    /// The server may have gone meanwhile, or its disk be silent: what was known stays.
+    fn look(&mut self, server: &Server) {
+        self.0.append(&mut disks_of(server));
     }
 }
 

@@ -38,9 +38,9 @@ impl Block {
         self.traced.push(record);
     }
 
-    /// What came since this was last asked and was complete after `began_ns`, in the order of the ends. `roles` of the
-    /// backends.
-    pub fn requests(&mut self, roles: &HashMap<u32, Role>, began_ns: u64) -> Vec<Request> {
+    /// What came since this was last asked and was complete after `began_ns`, in the order of the ends. Seen from the
+    /// server of this number, with the `roles` of its backends.
+    pub fn requests(&mut self, number: u16, roles: &HashMap<u32, Role>, began_ns: u64) -> Vec<Request> {
         let mut records = std::mem::take(&mut self.traced);
         records.retain(|record| record.header.ts_ns >= began_ns);
         records.sort_by_key(|record| record.header.ts_ns);
@@ -53,7 +53,7 @@ impl Block {
             self.sought = true;
         }
         let group = group(&self.names);
-        let owners = Owners { roles, group: &group, own: &self.group.name };
+        let owners = Owners { roles, group: &group, own: self.own(number), elsewhere: &|_| false };
         records
             .iter()
             .map(|record| request(record, began_ns, &owners, &self.devices.get(record.key.device).name))
@@ -127,7 +127,7 @@ mod tests {
 
     fn named(record: &Traced, roles: &[(u32, Role)]) -> Request {
         let roles = roles.iter().copied().collect();
-        request(record, 10_000, &Owners { roles: &roles, group: &|_| None, own: "own" }, "sda")
+        request(record, 10_000, &Owners { roles: &roles, group: &|_| None, own: "own", elsewhere: &|_| false }, "sda")
     }
 
     #[test]

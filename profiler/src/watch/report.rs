@@ -1,0 +1,117 @@
+//! From what was watched to reports: one of each server, all of the same stretch of time, the host measured once.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{Watches, one::Watch};
+use crate::{
+    findings,
+    kernel::features::monotonic_ns,
+    postgres::cluster::Cluster,
+    report::{
+        document::{Document, Reports},
+        model::Report,
+    },
+};
+
+/// Longest that a report waits for what the servers were asked.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// How often answers, and records, are looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Watches {
+    /// The reports of the interval that ends now. Detaching takes the kernel a second, so it is left to the drop, after
+    /// the `last` report.
+    pub fn report(&mut self, last: bool) -> Document {
+        self.drain_all();
+        for watch in self.watches.values_mut() {
+            watch.identify_new();
+            watch.sample_waits(&self.backends);
+        }
+        // Takes its time, which would be in the accounts and not in the duration.
+        let cpu = self.host.cut_cpu();
+        let ended = Instant::now();
+        self.settle();
+        let servers: Vec<(u32, String)> = self.servers().map(|server| (server.postmaster_pid, name(server))).collect();
+        let mut reports: Vec<(u16, Report)> = Vec::new();
+        // Where one server is watched, it has a report even after its end.
+        for watch in self.watches.values_mut().filter(|watch| !self.all || !watch.is_over()) {
+            let host = self.host.model(&cpu, watch.server.cluster.postmaster_pid, &servers);
+            reports.push((watch.number, watch.begin_report(host, ended)));
+        }
+        let devices = self.host.cut_devices(&self.postmasters());
+        let statements: u64 = reports.iter().map(|(_, report)| report.statements.count).sum();
+        let cut = self.instrument.cut(last);
+        let pids = reports.iter().flat_map(|(number, report)| report.backends.iter().map(|one| (one.pid, *number)));
+        let backends: HashMap<u32, u16> = pids.collect();
+        for (number, report) in &mut reports {
+            let Some(watch) = self.watches.get_mut(number) else { continue };
+            self.host.fill(&devices, report, watch, &backends);
+            watch.fill(report, &mut self.files);
+            watch.names.ask(report);
+            watch.fill_coverage(report, &cut, statements, &self.stacks);
+            watch.reported();
+        }
+        self.host.begin();
+        if !last {
+            self.watches.values_mut().for_each(Watch::next_interval);
+            self.forget();
+        }
+        self.hear_answers();
+        for (number, report) in &mut reports {
+            if let Some(watch) = self.watches.get_mut(number) {
+                watch.names.fill(report);
+            }
+            report.findings = findings::evaluate(report);
+        }
+        self.document(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    /// Takes in what backends have not sent yet.
+    fn settle(&mut self) {
+        let states = self.backends.all().map(|state| (state, monotonic_ns()));
+        let states: Vec<_> =
+            states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
+        // What ended while the states were read is finished after all.
+        self.drain();
+        for (state, now) in states {
+            let number = u16::try_from(state.cluster).unwrap_or(u16::MAX);
+            if let Some(watch) = self.watches.get_mut(&number) {
+                watch.settle(&state, now, &mut self.stacks);
+            }
+        }
+    }
+
+    /// Gives servers that were asked for names a little time, in which records are taken in as ever.
+    fn hear_answers(&mut self) {
+        let began = Instant::now();
+        loop {
+            let waits = self.watches.values_mut().map(|watch| watch.names.wait());
+            if !waits.fold(false, |any, waits| any | waits) || began.elapsed() >= LAST_ANSWERS {
+                return;
+            }
+            std::thread::sleep(LOOK);
+            self.drain();
+        }
+    }
+
+    fn document(&mut self, mut reports: Vec<Report>) -> Document {
+        if !self.all && reports.len() == 1 {
+            return Document::One(Box::new(reports.remove(0)));
+        }
+        let started_at = humantime::format_rfc3339_millis(self.began_at).to_string();
+        let duration_ns = self.began.elapsed().as_nanos() as u64;
+        (self.began, self.began_at) = (Instant::now(), SystemTime::now());
+        Document::All(Box::new(Reports::new(started_at, duration_ns, reports, std::mem::take(&mut self.notes))))
+    }
+}
+
+/// A server as its neighbours' reports name it.
+fn name(server: &Cluster) -> String {
+    match server.port {
+        Some(port) => format!("PostgreSQL {} on port {port}", server.version),
+        None => format!("PostgreSQL {}", server.version),
+    }
+}
