@@ -1,9 +1,10 @@
-//! The project's tasks: `cargo xtask setup | demo | test | fuzz | vm | bench | codegen | support`.
+//! The project's tasks: `cargo xtask setup | demo | test | house | fuzz | vm | bench | codegen | support`.
 
 mod bench;
 mod codegen;
 mod demo;
 mod fuzz;
+mod house;
 mod support;
 mod test;
 mod toolchain;
@@ -26,6 +27,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every check: format, lints, unit tests, live tests
     Test(test::TestArgs),
+    /// Rules about the sources: who may use whom, lengths, licences
+    House,
     /// Feed the parsers millions of random inputs
     Fuzz(fuzz::FuzzArgs),
     /// Run the short tests on other kernels, in virtual machines
@@ -50,6 +53,7 @@ fn main() -> std::process::ExitCode {
         Task::Setup => toolchain::setup(toolchain::For::Test),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::House => house::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Bench(args) => bench::run(&args),

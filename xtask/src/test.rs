@@ -48,6 +48,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     if args.filter.is_none() {
         step("format", &mut format);
         step("lints", &mut lints);
+        step("house", &mut || crate::house::run().map(|()| Outcome::Passed("ok".into())));
         step("codegen", &mut || match args.quick {
             true => Ok(Outcome::Skipped("--quick".into())),
             false => crate::codegen::run(true).map(|()| Outcome::Passed("ok".into())),
