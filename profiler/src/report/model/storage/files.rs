@@ -74,7 +74,7 @@ macro_rules! sums {
 }
 
 sums! {
-    /// Calls and what they moved; what is zero is left out. See "Files" in docs/principles.md.
+    /// Calls and what they moved; what is zero is left out. See docs/design/files.md.
     FileIo {
         reads,
         read_bytes,
