@@ -1,8 +1,9 @@
 //! `cargo xtask house`: rules about the sources themselves, which no compiler holds. Who may use whom, how long a file and a
-//! function may be, what may be linked in.
+//! function may be, what may be linked in, and where documents lead.
 
 mod arrows;
 mod licences;
+mod links;
 mod sizes;
 mod source;
 
@@ -14,6 +15,7 @@ type Rule = (&'static str, fn() -> Result<Vec<String>>);
 const RULES: &[Rule] = &[
     ("who may use whom", arrows::check),
     ("lengths of files and functions", sizes::check),
+    ("links of documents", links::check),
     ("licences of what is linked in", licences::check),
 ];
 
