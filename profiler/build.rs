@@ -4,7 +4,7 @@
 use std::path::Path;
 
 #[path = "../xtask/src/ebpf.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "set-up uses all of it")]
 mod ebpf;
 
 fn main() {
@@ -32,7 +32,8 @@ fn build() -> Result<(), String> {
     let root = root.canonicalize().map_err(|error| format!("profiler-ebpf: {error}"))?;
     // aya-build runs cargo in the current directory, and `profiler-ebpf` is outside this workspace.
     std::env::set_current_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-    // `-Z build-std` with a compiler that is no nightly. Safe: nothing else runs in this process yet.
+    // `-Z build-std` with a compiler that is no nightly.
+    // SAFETY: nothing else runs in this process yet.
     unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
 
     share_target().map_err(|error| format!("the target directory of the eBPF programs: {error}"))?;

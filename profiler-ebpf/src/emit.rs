@@ -100,6 +100,7 @@ pub fn statement(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
         *free = finished;
     }
     // Last, and seen by the compiler as such: userspace may be reading.
+    // SAFETY: a field of a reference.
     unsafe { core::ptr::write_volatile(&mut b.batch.head.len, at as u32 + 1) };
     if at + 1 >= BATCH_LEN {
         send_batch(b, BATCH_LEN as u32);
@@ -136,6 +137,7 @@ fn send_batch(b: &mut Backend, len: u32) {
         lost_many(Lost::RingFull, len as u64);
     }
     // In this order: who sees the new generation must not see the old statements.
+    // SAFETY: fields of a reference.
     unsafe {
         core::ptr::write_volatile(&mut b.batch.head.len, 0);
         core::ptr::write_volatile(&mut b.batch.head.generation, b.batch.head.generation + 1);

@@ -114,8 +114,8 @@ pub static TEXTS: Array<TextBuffer> = Array::with_max_entries(TEXT_BUFFERS, 0);
 pub fn text_buffer(kind: u32, pid: u32) -> Option<(u32, &'static mut TextBuffer)> {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() };
-    // SAFETY: the kernel does not enter a program twice on a CPU, and where it does (uprobes), `intact` tells.
     let slot = cpu * TEXT_BUFFERS + kind;
+    // SAFETY: the kernel does not enter a program twice on a CPU, and where it does (uprobes), `intact` tells.
     let buffer = TEXTS.get_ptr_mut(slot).map(|buffer| unsafe { &mut *buffer })?;
     // SAFETY: a reference. Volatile, because another task may come in between.
     unsafe { core::ptr::write_volatile(&mut buffer.owner, pid) };

@@ -14,7 +14,7 @@ pub fn add(to: &u64, n: u64) {
 
 /// Words of a value that is made of nothing else.
 const fn words<T>() -> usize {
-    assert!(size_of::<T>() % 8 == 0);
+    assert!(size_of::<T>().is_multiple_of(8));
     size_of::<T>() / 8
 }
 
@@ -87,6 +87,7 @@ pub fn argument(ctx: *const core::ffi::c_void, second: bool) -> *const u8 {
 /// A number that is the same for the same address, and different for different ones. The verifier allows no arithmetic on
 /// an address of the kernel but its difference to another one.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "only the difference of two addresses; nothing is read")]
 pub fn number_of(address: *const u8) -> u64 {
     let mut number = address as u64;
     let other: *const pgstrobe_common::state::Settings = globals::settings();

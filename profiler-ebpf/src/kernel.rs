@@ -33,6 +33,7 @@ fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
 /// `base` comes from the kernel with a BTF type, and `offset` is a field of it that is present.
 #[inline(always)]
 unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
+    // SAFETY: by the contract above, the field lies within the struct.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
 }
 

@@ -45,7 +45,7 @@ impl BpfObjects {
 fn next_id(command: i64, start: u32) -> Option<u32> {
     // start_id, next_id, open_flags: the part of `union bpf_attr` that these commands use.
     let mut attr = [start, 0, 0];
-    // Safe: the kernel reads and writes no more than the size given.
+    // SAFETY: the kernel reads and writes no more than the size given.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_mut_ptr(), size_of_val(&attr)) };
     (result == 0).then_some(attr[1])
 }

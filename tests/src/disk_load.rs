@@ -33,7 +33,7 @@ pub fn use_disk(disk: &LoopDisk, threads: u64, rounds: u64) {
     let range: [u64; 2] = [32 << 20, 4 << 20];
     /// include/uapi/linux/fs.h.
     const BLKDISCARD: libc::c_ulong = 0x1277;
-    // Safe: the kernel reads two numbers.
+    // SAFETY: the kernel reads two numbers.
     let done = unsafe { libc::ioctl(disk.open().as_raw_fd(), BLKDISCARD, range.as_ptr()) };
     assert_eq!(done, 0, "discard: {}", std::io::Error::last_os_error());
 }

@@ -27,7 +27,7 @@ impl Hogs {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             // A session of its own for each, as services have: the kernel may share the CPUs out by session
             // (sched_autogroup_enabled), and each backend of Postgres has one.
-            // Safe: setsid is async-signal-safe.
+            // SAFETY: setsid is async-signal-safe.
             unsafe {
                 command.pre_exec(|| match libc::setsid() {
                     -1 => Err(std::io::Error::last_os_error()),

@@ -12,7 +12,7 @@ use crate::cgroup::Cgroup;
 pub const READER: &str = "greedy-reader";
 pub const WRITER: &str = "greedy-writer";
 
-pub struct Neighbours(#[allow(dead_code)] Vec<Owned>);
+pub struct Neighbours(#[allow(dead_code, reason = "held")] Vec<Owned>);
 
 impl Neighbours {
     /// So many at a time; after every 20 reads of 256 KiB each pauses for so long. `dir` holds the name they run under.

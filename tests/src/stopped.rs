@@ -21,7 +21,7 @@ impl Stopped {
 
     fn signal(&self, signal: i32) {
         for pid in &self.pids {
-            // Safe: a plain system call.
+            // SAFETY: a plain system call.
             unsafe { libc::kill(*pid as i32, signal) };
         }
     }

@@ -41,7 +41,7 @@ pub struct OnWire {
 impl Wire {
     /// Looks at one TCP port from now on.
     pub fn tap(port: u16) -> Self {
-        // Safe: plain system calls on a descriptor of our own, with structures that live through them.
+        // SAFETY: plain system calls on a descriptor of our own, with structures that live through them.
         unsafe {
             let protocol = i32::from(ETH_P_IP.to_be());
             let fd = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, protocol);
@@ -85,7 +85,7 @@ impl Wire {
         assert!(exchanges.iter().all(|one| one.answered >= one.asked), "a query without an answer");
         // tpacket_stats: packets, drops.
         let (mut statistics, mut len) = ([0u32; 2], 8);
-        // Safe: the kernel fills the two numbers it is given the size of.
+        // SAFETY: the kernel fills the two numbers it is given the size of.
         let read = unsafe {
             let out = statistics.as_mut_ptr().cast();
             libc::getsockopt(self.socket.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, out, &mut len)
@@ -109,7 +109,7 @@ impl Wire {
 /// A packet and its time stamp.
 fn receive(socket: i32) -> Option<(Vec<u8>, Duration)> {
     let mut packet = vec![0; 1 << 16];
-    // Safe: every pointer is to a local of the size given, and a control message is read within its length.
+    // SAFETY: every pointer is to a local of the size given, and a control message is read within its length.
     unsafe {
         let mut part = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
         let mut control = [0u64; 16];

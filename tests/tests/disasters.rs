@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pgstrobe_tests::*;
 
 fn signal(pid: u32, signal: i32) {
-    // Safe: a plain system call.
+    // SAFETY: a plain system call.
     assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0, "signal {signal} to {pid}");
 }
 

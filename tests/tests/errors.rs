@@ -71,7 +71,7 @@ fn killed() {
     let profile = Profile::start(&cluster, &[]);
     let mut child = sleeper(&cluster);
     let pid = cluster.pids().into_iter().find(|pid| title(*pid).contains("SELECT")).expect("the sleeper");
-    // Safe: a plain system call.
+    // SAFETY: a plain system call.
     unsafe { libc::kill(pid as i32, libc::SIGKILL) };
     assert!(!child.wait().expect("psql ends").success());
     wait_until("the server is back", || cluster.psql("SELECT 1").is_ok());

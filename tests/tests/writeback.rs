@@ -71,6 +71,7 @@ fn pages_by_reason_as_bpftrace() {
     };
     disk.sync();
     let witness = BpftraceFlusher::start();
+    // SAFETY: a plain system call.
     unsafe { libc::sync() };
     let outer = written_by_devices();
     let profile = Profile::start(&cluster, &[]);
@@ -81,6 +82,7 @@ fn pages_by_reason_as_bpftrace() {
     let sectors = disk.sectors_written() - sectors;
     let inner = written_by_devices() - inner;
     let report = profile.stop();
+    // SAFETY: a plain system call.
     unsafe { libc::sync() };
     let outer = written_by_devices() - outer;
     let expected = witness.stop();

@@ -35,7 +35,7 @@ impl Owned {
     }
 
     pub fn signal(&self, signal: i32) {
-        // Safe: a plain system call; the pid is ours until it has been waited for.
+        // SAFETY: a plain system call; the pid is ours until it has been waited for.
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
@@ -65,7 +65,7 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if self.exited().is_none() {
-            // Safe: as above; negative means the whole group.
+            // SAFETY: as above; negative means the whole group.
             unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
             let _ = self.child.wait();
         }
@@ -76,7 +76,7 @@ impl Drop for Owned {
 ///
 /// Runs after the change of user, which would reset the wish.
 pub fn tie(command: &mut Command, death: i32) -> &mut Command {
-    // Safe: prctl is async-signal-safe and the closure allocates nothing.
+    // SAFETY: prctl is async-signal-safe and the closure allocates nothing.
     unsafe {
         command.pre_exec(move || match libc::prctl(libc::PR_SET_PDEATHSIG, death) {
             0 => Ok(()),
@@ -91,7 +91,7 @@ pub fn watch_interrupts() {
         INTERRUPTED.store(true, Ordering::SeqCst);
     }
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // Safe: the handler only stores to an atomic.
+        // SAFETY: the handler only stores to an atomic.
         unsafe { libc::signal(signal, note as *const () as libc::sighandler_t) };
     }
 }
@@ -107,6 +107,6 @@ pub fn check_interrupt() -> Result<()> {
 }
 
 pub fn is_root() -> bool {
-    // Safe: cannot fail.
+    // SAFETY: cannot fail.
     unsafe { libc::geteuid() == 0 }
 }

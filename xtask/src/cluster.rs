@@ -360,7 +360,7 @@ pub fn real_temp_dir() -> PathBuf {
 fn in_memory(path: &Path) -> bool {
     const TMPFS_MAGIC: i64 = 0x0102_1994; // linux/magic.h
     let Ok(path) = std::ffi::CString::new(OsStr::as_bytes(path.as_os_str())) else { return false };
-    // Safe: statfs fills a plain structure.
+    // SAFETY: statfs fills a plain structure.
     unsafe {
         let mut info: libc::statfs = std::mem::zeroed();
         libc::statfs(path.as_ptr(), &mut info) == 0 && info.f_type as i64 == TMPFS_MAGIC

@@ -93,7 +93,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
             break status;
         }
         if interrupted() && !told {
-            // Safe: a plain system call on a child not yet waited for. A second SIGINT does no harm, and `kill` on this
+            // SAFETY: a plain system call on a child not yet waited for. A second SIGINT does no harm, and `kill` on this
             // process alone reaches the child in this way only.
             unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
             told = true;

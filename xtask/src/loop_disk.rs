@@ -46,7 +46,7 @@ impl LoopDisk {
         let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control");
         let control = control.map_err(|error| format!("/dev/loop-control: {error}"))?;
         for _ in 0..20 {
-            // Safe: a command without arguments on an open descriptor.
+            // SAFETY: a command without arguments on an open descriptor.
             let number = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) };
             if number < 0 {
                 return Err(format!("no loop device: {}", std::io::Error::last_os_error()));
@@ -54,14 +54,14 @@ impl LoopDisk {
             let name = format!("loop{number}");
             let device = OpenOptions::new().read(true).write(true).open(format!("/dev/{name}"));
             let device = device.map_err(|error| format!("/dev/{name}: {error}"))?;
-            // Safe: both descriptors are open.
+            // SAFETY: both descriptors are open.
             if unsafe { libc::ioctl(device.as_raw_fd(), SET_FD, image.as_raw_fd()) } != 0 {
                 // Another one was faster.
                 continue;
             }
             let mut info = [0_u8; INFO_BYTES];
             info[FLAGS_AT..FLAGS_AT + 4].copy_from_slice(&AUTOCLEAR.to_ne_bytes());
-            // Safe: the kernel reads no more than the struct.
+            // SAFETY: the kernel reads no more than the struct.
             if unsafe { libc::ioctl(device.as_raw_fd(), SET_STATUS, info.as_ptr()) } != 0 {
                 return Err(format!("{name}: {}", std::io::Error::last_os_error()));
             }
@@ -85,7 +85,7 @@ impl LoopDisk {
 
     /// Requests go on to the device below the file as they are, past the page cache.
     pub fn direct(&self) -> Result<(), String> {
-        // Safe: a number as argument.
+        // SAFETY: a number as argument.
         match unsafe { libc::ioctl(self.device.as_raw_fd(), SET_DIRECT_IO, 1_u64) } {
             0 => Ok(()),
             _ => Err(format!("direct I/O: {}", std::io::Error::last_os_error())),
@@ -137,7 +137,7 @@ impl LoopDisk {
     pub fn freeze(&self) -> Result<Frozen, String> {
         let dir = self.mounted.as_ref().ok_or("it is not mounted")?;
         let dir = File::open(dir.path()).map_err(|error| error.to_string())?;
-        // Safe: a command on an open descriptor.
+        // SAFETY: a command on an open descriptor.
         match unsafe { libc::ioctl(dir.as_raw_fd(), FIFREEZE, 0) } {
             0 => Ok(Frozen(dir)),
             _ => Err(format!("FIFREEZE: {}", std::io::Error::last_os_error())),
@@ -178,7 +178,7 @@ pub struct Frozen(File);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // Safe: a command on an open descriptor.
+        // SAFETY: a command on an open descriptor.
         if unsafe { libc::ioctl(self.0.as_raw_fd(), FITHAW, 0) } != 0 {
             eprintln!("FITHAW: {}", std::io::Error::last_os_error());
         }
@@ -218,22 +218,22 @@ pub struct Aligned(*mut u8, usize);
 impl Aligned {
     pub fn new(bytes: usize) -> Self {
         let mut at = std::ptr::null_mut();
-        // Safe: the pointer is ours.
+        // SAFETY: the pointer is ours.
         assert_eq!(unsafe { libc::posix_memalign(&mut at, 4096, bytes) }, 0);
-        // Safe: so long, and ours.
+        // SAFETY: so long, and ours.
         unsafe { libc::memset(at, 7, bytes) };
         Self(at.cast(), bytes)
     }
 
     pub fn bytes(&mut self) -> &mut [u8] {
-        // Safe: so long, initialised, borrowed through us.
+        // SAFETY: so long, initialised, borrowed through us.
         unsafe { std::slice::from_raw_parts_mut(self.0, self.1) }
     }
 }
 
 impl Drop for Aligned {
     fn drop(&mut self) {
-        // Safe: ours, by posix_memalign.
+        // SAFETY: ours, by posix_memalign.
         unsafe { libc::free(self.0.cast()) };
     }
 }

@@ -94,6 +94,7 @@ unsafe fn number_of_disk(disk: *const u8) -> u32 {
     if disk.is_null() {
         return 0;
     }
+    // SAFETY: typed, as the caller promises, and not null.
     let (major, minor): (u32, u32) =
         unsafe { (load(disk, setting!(block.disk_major)), load(disk, setting!(block.disk_minor))) };
     major << 20 | minor
