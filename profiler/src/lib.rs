@@ -7,6 +7,8 @@ pub mod aggregate;
 pub mod cause;
 pub mod cli;
 pub mod config;
+#[cfg(test)]
+mod docs;
 pub mod doctor;
 pub mod findings;
 pub mod hist;

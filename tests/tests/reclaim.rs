@@ -12,6 +12,7 @@ const ROWS: u64 = 100_000;
 const BEHIND: u64 = 10_000;
 
 fn page() -> u64 {
+    // SAFETY: a plain library call.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("the size of a page")
 }
 

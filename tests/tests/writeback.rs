@@ -56,6 +56,7 @@ fn written_by_devices() -> u64 {
 }
 
 fn page() -> u64 {
+    // SAFETY: a plain library call.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("the size of a page")
 }
 

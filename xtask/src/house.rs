@@ -4,6 +4,7 @@
 mod arrows;
 mod licences;
 mod links;
+mod messages;
 mod sizes;
 mod source;
 
@@ -16,8 +17,12 @@ const RULES: &[Rule] = &[
     ("who may use whom", arrows::check),
     ("lengths of files and functions", sizes::check),
     ("links of documents", links::check),
+    ("messages", messages::check),
     ("licences of what is linked in", licences::check),
 ];
+
+/// The list of messages, for `cargo xtask docs`.
+pub use messages::write as write_messages;
 
 pub fn run() -> Result<()> {
     let mut broken = 0;

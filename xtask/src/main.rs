@@ -1,9 +1,11 @@
-//! The project's tasks: `cargo xtask setup | demo | test | house | fuzz | vm | bench | codegen | support`.
+//! The project's tasks: `cargo xtask setup | demo | test | house | docs | hooks | fuzz | vm | bench | codegen | support`.
 
 mod bench;
 mod codegen;
 mod demo;
+mod docs;
 mod fuzz;
+mod hooks;
 mod house;
 mod support;
 mod test;
@@ -29,6 +31,10 @@ enum Task {
     Test(test::TestArgs),
     /// Rules about the sources: who may use whom, lengths, licences
     House,
+    /// Write the blocks of the documents that are generated from the code
+    Docs(docs::DocsArgs),
+    /// Have git run the quick checks before each commit
+    Hooks,
     /// Feed the parsers millions of random inputs
     Fuzz(fuzz::FuzzArgs),
     /// Run the short tests on other kernels, in virtual machines
@@ -53,6 +59,8 @@ fn main() -> std::process::ExitCode {
         Task::Setup => toolchain::setup(toolchain::For::Test),
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Docs(args) => docs::run(&args),
+        Task::Hooks => hooks::install(),
         Task::House => house::run(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Vm(args) => vm::run(&args),

@@ -30,11 +30,6 @@ const PARTS: &[Part] = &[
         uses: &["cause", "hist", "kernel", "ledger", "postgres", "report"],
         why: "it makes a report's model of records and facts; it knows neither aya nor the form of the output",
     },
-    Part {
-        name: "attach",
-        uses: &["counters", "kernel", "probes"],
-        why: "it only turns a hook into a program that is attached",
-    },
     Part { name: "cause", uses: &["kernel"], why: "a cause is made of the facts of a sleep alone" },
     Part {
         name: "cli",
@@ -42,8 +37,6 @@ const PARTS: &[Part] = &[
         why: "it only translates the command line",
     },
     Part { name: "config", uses: &["kernel", "postgres", "probes"], why: "it is data that is already valid" },
-    Part { name: "cost", uses: &[], why: "it only switches the kernel's own statistics on and off" },
-    Part { name: "counters", uses: &[], why: "it only opens events of the kernel" },
     Part {
         name: "doctor",
         uses: &["kernel", "postgres", "probes", "report", "run"],
@@ -55,8 +48,15 @@ const PARTS: &[Part] = &[
         why: "a finding is a function of the report alone, wherever that came from",
     },
     Part { name: "hist", uses: &["report"], why: "it only adds values and summarises them into the model" },
+    Part {
+        name: "instrument",
+        uses: &["kernel", "maps", "pace", "probes", "report"],
+        why: "it loads, attaches and drains; what a record means is not its business",
+    },
     Part { name: "kernel", uses: &[], why: "it holds facts about the kernel and knows of nobody who uses them" },
     Part { name: "ledger", uses: &["cause", "postgres", "report"], why: "it only names the parts of an account" },
+    Part { name: "maps", uses: &[], why: "it is what a map is to those who look into one" },
+    Part { name: "pace", uses: &[], why: "it only says when something is due" },
     Part { name: "postgres", uses: &[], why: "it holds facts about servers and knows of nobody who uses them" },
     Part { name: "probes", uses: &[], why: "a probe is data" },
     Part {
@@ -74,14 +74,14 @@ const PARTS: &[Part] = &[
         name: "session",
         uses: &[
             "aggregate",
-            "attach",
             "cause",
             "config",
-            "cost",
-            "counters",
             "findings",
             "hist",
+            "instrument",
             "kernel",
+            "maps",
+            "pace",
             "postgres",
             "probes",
             "report",
@@ -94,8 +94,8 @@ const PARTS: &[Part] = &[
 const GUARDED: &[Guarded] = &[
     Guarded {
         name: "aya",
-        parts: &["attach", "cause", "cost", "counters", "session"],
-        why: "programs, maps and links are the business of those who attach them",
+        parts: &["instrument"],
+        why: "programs, maps and links are the business of `instrument` alone",
     },
     Guarded { name: "tokio_postgres", parts: &["postgres"], why: "only `--dsn` asks the server by SQL" },
     Guarded { name: "pg_query", parts: &["postgres"], why: "texts without literals are made in one place" },

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// An identifier, a number, `::`, or one character; a literal is `"`.
+    /// An identifier, a number, `::`, or one character; a string as `"…"`, without a prefix and hashes; another literal as `'`.
     pub text: String,
     /// Counted from one.
     pub line: usize,
@@ -31,7 +31,7 @@ pub fn files(below: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The tokens of a file. Comments are gone; a literal is one token.
+/// The tokens of a file. Comments and lifetimes are gone; a literal is one token.
 pub fn tokens(text: &str) -> Vec<Token> {
     let bytes = text.as_bytes();
     let (mut tokens, mut at, mut line) = (Vec::new(), 0, 1);
@@ -48,13 +48,14 @@ pub fn tokens(text: &str) -> Vec<Token> {
 
 /// How many bytes the next piece of a source takes, and its token if it is one.
 fn next(rest: &[u8]) -> (usize, Option<&str>) {
-    const LITERAL: &str = "\"";
+    const CHARACTER: &str = "'";
+    let text = |bytes| std::str::from_utf8(bytes).ok();
     match rest {
         [b'/', b'/', ..] => (rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()), None),
         [b'/', b'*', ..] => (block_comment(rest), None),
-        [b'"', ..] => (string(rest), Some(LITERAL)),
+        [b'"', ..] => (string(rest), text(&rest[..string(rest)])),
         [b'\'', ..] => match character(rest) {
-            Some(length) => (length, Some(LITERAL)),
+            Some(length) => (length, Some(CHARACTER)),
             None => (1 + word(&rest[1..]), None), // a lifetime
         },
         [b':', b':', ..] => (2, Some("::")),
@@ -62,11 +63,12 @@ fn next(rest: &[u8]) -> (usize, Option<&str>) {
         [first, ..] if is_word(*first) => {
             let length = word(rest);
             match prefixed(rest, length) {
-                Some(whole) => (whole, Some(LITERAL)),
-                None => (length, std::str::from_utf8(&rest[..length]).ok()),
+                Some(whole) if rest[whole - 1] == b'\'' => (whole, Some(CHARACTER)),
+                Some(whole) => (whole, text(&rest[length..whole]).map(|text| text.trim_matches('#'))),
+                None => (length, text(&rest[..length])),
             }
         }
-        _ => (1, std::str::from_utf8(&rest[..1]).ok()),
+        _ => (1, text(&rest[..1])),
     }
 }
 
@@ -196,10 +198,9 @@ mod tests {
     #[test]
     fn comments_and_literals_are_no_code() {
         let source = "a /* b /* c */ d */ \"e \\\" f\" // g\n r#\"h \" i\"# b'j' 'k' '\\'' 'l x::y 'ä' b\"m\" n";
-        let literal = "\"".to_owned();
         let mut seen = texts(source);
-        seen.retain(|text| *text != literal);
-        assert_eq!(seen, ["a", "x", "::", "y", "n"]);
+        seen.retain(|text| text != "'");
+        assert_eq!(seen, ["a", "\"e \\\" f\"", "\"h \" i\"", "x", "::", "y", "\"m\"", "n"]);
         assert_eq!(tokens("a\n/* \n */ b").last().map(|token| token.line), Some(3));
     }
 
