@@ -30,7 +30,7 @@ const PARTS: &[Part] = &[
         uses: &["cause", "hist", "kernel", "ledger", "postgres", "report"],
         why: "it makes a report's model of records and facts; it knows neither aya nor the form of the output",
     },
-    Part { name: "cause", uses: &["kernel"], why: "a cause is made of the facts of a sleep alone" },
+    Part { name: "cause", uses: &["kernel", "maps"], why: "a cause is made of the facts of a sleep alone" },
     Part {
         name: "cli",
         uses: &["config", "kernel", "postgres", "probes", "session"],
@@ -39,12 +39,12 @@ const PARTS: &[Part] = &[
     Part { name: "config", uses: &["kernel", "postgres", "probes"], why: "it is data that is already valid" },
     Part {
         name: "doctor",
-        uses: &["kernel", "postgres", "probes", "report", "run"],
+        uses: &["kernel", "postgres", "probes", "run", "words"],
         why: "it tells facts; it needs no profile",
     },
     Part {
         name: "findings",
-        uses: &["hist", "report"],
+        uses: &["hist", "report", "words"],
         why: "a finding is a function of the report alone, wherever that came from",
     },
     Part { name: "hist", uses: &["report"], why: "it only adds values and summarises them into the model" },
@@ -57,19 +57,22 @@ const PARTS: &[Part] = &[
     Part { name: "ledger", uses: &["cause", "postgres", "report"], why: "it only names the parts of an account" },
     Part { name: "maps", uses: &[], why: "it is what a map is to those who look into one" },
     Part { name: "pace", uses: &[], why: "it only says when something is due" },
+    Part { name: "page", uses: &["words"], why: "it is the form of what is shown, and knows of no report" },
     Part { name: "postgres", uses: &[], why: "it holds facts about servers and knows of nobody who uses them" },
     Part { name: "probes", uses: &[], why: "a probe is data" },
     Part {
         name: "report",
-        uses: &["findings", "hist"],
+        uses: &["findings", "hist", "page", "words"],
         why: "it is a function of what was measured, wherever that came from (findings: of the sample alone)",
     },
     Part {
         name: "run",
-        uses: &["cli", "config", "doctor", "kernel", "postgres", "probes", "report", "say", "session", "ticker"],
+        uses: &[
+            "cli", "config", "doctor", "kernel", "postgres", "probes", "report", "say", "session", "ticker", "words",
+        ],
         why: "it only wires the parts of a command together",
     },
-    Part { name: "say", uses: &["report"], why: "it only writes a sentence to the standard error" },
+    Part { name: "say", uses: &["words"], why: "it only writes a sentence to the standard error" },
     Part {
         name: "session",
         uses: &[
@@ -85,10 +88,12 @@ const PARTS: &[Part] = &[
             "postgres",
             "probes",
             "report",
+            "words",
         ],
         why: "it ties the parts together and does not know the command line",
     },
     Part { name: "ticker", uses: &[], why: "it is a clock" },
+    Part { name: "words", uses: &[], why: "it writes numbers and lines, of whatever they are" },
 ];
 
 const GUARDED: &[Guarded] = &[
