@@ -8,6 +8,8 @@
 mod arbitrary;
 #[cfg(test)]
 mod compatibility;
+#[cfg(test)]
+mod contract;
 pub mod document;
 #[doc(hidden)]
 pub mod fixture;
