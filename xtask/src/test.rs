@@ -23,6 +23,9 @@ pub struct TestArgs {
     /// Leave out the live tests and the virtual machines
     #[arg(long)]
     quick: bool,
+    /// Only this step, as the summary names it: format, lints, codegen, unit, live, kernels, …
+    #[arg(long, value_name = "STEP", conflicts_with = "quick")]
+    only: Option<String>,
     /// Only the tests whose name holds this; format and lints are left out
     filter: Option<String>,
 }
@@ -39,6 +42,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
     toolchain::setup(For::Test)?;
     let mut steps: Vec<(&str, Outcome)> = Vec::new();
     let mut step = |name: &'static str, work: &mut dyn FnMut() -> Result<Outcome>| {
+        if args.only.as_deref().is_some_and(|only| only != name) {
+            return;
+        }
         eprintln!("\n== {name}");
         let begun = Instant::now();
         let outcome = work().unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")));
@@ -61,6 +67,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         step("support table", &mut || support(args));
     }
 
+    ensure!(!steps.is_empty(), "no such step: {}", args.only.as_deref().unwrap_or_default());
     eprintln!();
     let summary: Vec<String> = steps.iter().map(|(name, outcome)| format!("{name} {}", describe(outcome))).collect();
     let failed: Vec<&str> =

@@ -27,13 +27,17 @@ struct Guarded {
 const PARTS: &[Part] = &[
     Part {
         name: "aggregate",
-        uses: &["cause", "hist", "kernel", "ledger", "postgres", "report"],
+        uses: &["cause", "hist", "kernel", "ledger", "postgres", "report", "vocabulary"],
         why: "it makes a report's model of records and facts; it knows neither aya nor the form of the output",
     },
-    Part { name: "cause", uses: &["kernel", "maps"], why: "a cause is made of the facts of a sleep alone" },
+    Part {
+        name: "cause",
+        uses: &["kernel", "maps", "vocabulary"],
+        why: "a cause is made of the facts of a sleep alone",
+    },
     Part {
         name: "cli",
-        uses: &["config", "kernel", "postgres", "probes", "session"],
+        uses: &["config", "kernel", "postgres", "probes", "watch"],
         why: "it only translates the command line",
     },
     Part { name: "config", uses: &["kernel", "postgres", "probes"], why: "it is data that is already valid" },
@@ -44,7 +48,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "findings",
-        uses: &["hist", "report", "words"],
+        uses: &["hist", "report", "vocabulary", "words"],
         why: "a finding is a function of the report alone, wherever that came from",
     },
     Part { name: "hist", uses: &["report"], why: "it only adds values and summarises them into the model" },
@@ -54,27 +58,35 @@ const PARTS: &[Part] = &[
         why: "it loads, attaches and drains; what a record means is not its business",
     },
     Part { name: "kernel", uses: &[], why: "it holds facts about the kernel and knows of nobody who uses them" },
-    Part { name: "ledger", uses: &["cause", "postgres", "report"], why: "it only names the parts of an account" },
+    Part {
+        name: "ledger",
+        uses: &["cause", "postgres", "report", "vocabulary"],
+        why: "it only names the parts of an account",
+    },
     Part { name: "maps", uses: &[], why: "it is what a map is to those who look into one" },
     Part { name: "pace", uses: &[], why: "it only says when something is due" },
     Part { name: "page", uses: &["words"], why: "it is the form of what is shown, and knows of no report" },
-    Part { name: "postgres", uses: &[], why: "it holds facts about servers and knows of nobody who uses them" },
+    Part {
+        name: "postgres",
+        uses: &["vocabulary"],
+        why: "it holds facts about servers and knows of nobody who uses them",
+    },
     Part { name: "probes", uses: &[], why: "a probe is data" },
     Part {
         name: "report",
-        uses: &["findings", "hist", "page", "words"],
+        uses: &["findings", "hist", "page", "vocabulary", "words"],
         why: "it is a function of what was measured, wherever that came from (findings: of the sample alone)",
     },
     Part {
         name: "run",
-        uses: &[
-            "cli", "config", "doctor", "kernel", "postgres", "probes", "report", "say", "session", "ticker", "words",
-        ],
+        uses: &["cli", "config", "doctor", "kernel", "postgres", "probes", "report", "say", "ticker", "watch", "words"],
         why: "it only wires the parts of a command together",
     },
     Part { name: "say", uses: &["words"], why: "it only writes a sentence to the standard error" },
+    Part { name: "ticker", uses: &[], why: "it is a clock" },
+    Part { name: "vocabulary", uses: &[], why: "it is the names in a report, each once" },
     Part {
-        name: "session",
+        name: "watch",
         uses: &[
             "aggregate",
             "cause",
@@ -88,11 +100,11 @@ const PARTS: &[Part] = &[
             "postgres",
             "probes",
             "report",
+            "vocabulary",
             "words",
         ],
         why: "it ties the parts together and does not know the command line",
     },
-    Part { name: "ticker", uses: &[], why: "it is a clock" },
     Part { name: "words", uses: &[], why: "it writes numbers and lines, of whatever they are" },
 ];
 

@@ -27,8 +27,6 @@ const LONG_FILES: &[&str] = &[
 /// Longer than they should be, as `file:function`. This list only gets shorter; a table of data is said to be one.
 const LONG_FUNCTIONS: &[&str] = &[
     "profiler/src/doctor.rs:examine",
-    "profiler/src/session/drain.rs:drain",
-    "profiler/src/session/start.rs:start",
     "profiler-ebpf/src/files.rs:count",
     // A table: the orders of an enum of Postgres, by version.
     "profiler/src/postgres/backend/mod.rs:backend_types",
