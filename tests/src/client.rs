@@ -52,10 +52,10 @@ impl Exchange {
 
 /// While it lives, this thread gets a CPU as soon as it wants one, whoever else works on the machine: the moments it takes are
 /// those of what it waited for. Where real-time scheduling is forbidden it goes without, and its moments lie further apart.
-struct FirstOnCpu;
+pub(crate) struct FirstOnCpu;
 
 impl FirstOnCpu {
-    fn get() -> Self {
+    pub(crate) fn get() -> Self {
         schedule(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1);
         Self
     }

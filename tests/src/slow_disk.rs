@@ -80,6 +80,13 @@ impl SlowDisk {
         Ok(())
     }
 
+    /// The same as the kernel keeps it: in millionths of what may be dirty on the host, which changes with the free memory.
+    pub fn dirty_millionths(&self) -> u64 {
+        let path = format!("/sys/class/bdi/{}/max_ratio_fine", self.number);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        text.trim().parse().unwrap_or_else(|_| panic!("{path}: {text}"))
+    }
+
     /// Writes all that is dirty on it.
     pub fn sync(&self) {
         call(Command::new("sync").arg("--file-system").arg(&self.dir)).expect("sync");

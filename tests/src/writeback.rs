@@ -48,8 +48,8 @@ pub struct Sleep {
     /// What the scheduler counted of that as a wait for a CPU.
     pub delay_ns: u64,
     /// How far, from the sleep before to this one, the scheduler's times on the CPU and in the run queue and those that a
-    /// program at the switches sees are apart. A profiler gives what is missing or too much to the next sleep; more than
-    /// [`SWITCH`] at once it calls an interruption.
+    /// program at the switches sees are apart: switch by switch, up to [`SWITCH`] at each, and in all. A profiler gives what is
+    /// missing or too much to the next sleep; where more than [`SWITCH`] is missing at once it calls that an interruption.
     pub apart_ns: u64,
 }
 
@@ -135,6 +135,8 @@ tracepoint:sched:sched_switch /@known[tid]/ {
         $seen = nsecs - @on[tid];
         $off = $ran > $seen ? $ran - $seen : $seen - $ran;
         @apart[tid] = @apart[tid] + ($off < SWITCH ? $off : SWITCH);
+        @more[tid] = @more[tid] + $ran;
+        @less[tid] = @less[tid] + $seen;
         $away = @on[tid] - @out[tid];
         if (@off[tid]) {
             $n = @n[tid] + 1;
@@ -149,6 +151,8 @@ tracepoint:sched:sched_switch /@known[tid]/ {
             if (!@slept[tid]) {
                 $skew = $away > $waited ? $away - $waited : $waited - $away;
                 @apart[tid] = @apart[tid] + ($skew < SWITCH ? $skew : SWITCH);
+                @more[tid] = @more[tid] + $waited;
+                @less[tid] = @less[tid] + $away;
             }
         }
     }
@@ -160,8 +164,11 @@ tracepoint:sched:sched_switch /@known[tid]/ {
     if (@armed[tid] && args->prev_state & 0xff) {
         if (args->prev_state & 2 && nsecs - @armed[tid] < BOUND) {
             @off[tid] = nsecs;
-            @before[tid] = @apart[tid];
+            $net = @more[tid] > @less[tid] ? @more[tid] - @less[tid] : @less[tid] - @more[tid];
+            @before[tid] = @apart[tid] + $net;
             @apart[tid] = 0;
+            @more[tid] = 0;
+            @less[tid] = 0;
         }
         delete(@armed[tid]);
     }

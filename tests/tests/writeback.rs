@@ -151,8 +151,8 @@ fn pauses_of_a_writer() {
         assert_eq!(pause.device, disk.number);
         let fact = (pid, pause.dirty_bytes / page(), pause.device_dirty_bytes / page());
         assert!(facts.contains(&fact), "{pause:?}");
-        // The kernel rounds to a millionth of what may be dirty on the host.
-        assert!(pause.device_limit_bytes.abs_diff(DIRTY) < DIRTY / 16, "{pause:?}");
+        let limit = pause.limit_bytes * disk.dirty_millionths() / 1_000_000;
+        assert!(pause.device_limit_bytes.abs_diff(limit) < limit / 16, "{limit} bytes by the kernel: {pause:?}");
     }
     let in_slices: u64 = report.storage.writeback.timeline.iter().map(|slice| slice.pauses).sum();
     assert_eq!(in_slices, by.latency.count, "the timeline holds all of them");

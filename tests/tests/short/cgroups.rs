@@ -48,6 +48,7 @@ fn a_frozen_cgroup() {
     let work = "DO $$ BEGIN WHILE (pg_stat_file('go_on', true)).size IS NOT NULL LOOP \
                 PERFORM count(*) FROM generate_series(1, 1000); END LOOP; END $$";
     let (mut least, mut most) = (0, 0);
+    let (holes, stolen) = (Holes::watch(), stolen_ns());
     let report = asked_in(&group, &cluster, work, |backend| {
         let idle = cpu_ns(backend);
         wait_until("the backend computes", || cpu_ns(backend) > idle + 30_000_000);
@@ -63,9 +64,11 @@ fn a_frozen_cgroup() {
         wait_until("the backend computes again", || cpu_ns(backend) > frozen);
         most = monotonic_ns() - told;
     });
+    // At each end the machine may stand still between the moment of the scheduler and that of the hook.
+    let room = SWITCH_NS + 2 * holes.largest_ns() + (stolen_ns() - stolen);
     let ns = caused(&report, "frozen");
-    println!("frozen for {ns} ns, between {least} and {most} ns");
-    assert!(ns + SWITCH_NS >= least && ns <= most + SWITCH_NS, "{ns} ns: {:?}", report.statements.ledger);
+    println!("frozen for {ns} ns, between {least} and {most} ns (± {room} ns)");
+    assert!(ns + room >= least && ns <= most + room, "{ns} ns of {least} to {most} ns (± {room} ns)");
     assert!(report.findings.iter().any(|finding| finding.id == "frozen"), "{:?}", report.findings);
 }
 
