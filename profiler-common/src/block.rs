@@ -5,6 +5,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::cluster::MAX_CLUSTERS;
+
 /// What a request does; the `op` of a [`BlockKey`].
 pub const OP_READ: u32 = 0;
 /// Also zeroing: the kernel's own statistics count it so.
@@ -19,11 +21,11 @@ pub const OP_SYNC: u32 = 4;
 pub const OP_OTHER: u32 = 5;
 pub const OPS: u32 = 6;
 
-/// Who began a request; the `owner` of a [`BlockKey`].
+/// Who began a request; the lower half of the `owner` of a [`BlockKey`].
 ///
 /// Its beginning was not seen: it began before the profile, or the kernel made it out of others.
 pub const OWNER_UNSEEN: u32 = 0;
-/// A backend of the cluster: `pid` is its process.
+/// A backend: `pid` is its process.
 pub const OWNER_BACKEND: u32 = 1;
 /// Another process.
 pub const OWNER_PROCESS: u32 = 2;
@@ -33,9 +35,18 @@ pub const OWNER_KWORKER: u32 = 3;
 pub const OWNER_THREAD: u32 = 4;
 /// There was no room for a row of its own.
 pub const OWNER_FOLDED: u32 = 5;
-pub const OWNER: u32 = 0xff;
-/// Added to the above: it is of the cluster, by its backend or by its cgroup.
-pub const OWNER_CLUSTER: u32 = 1 << 8;
+/// Which of the above: the rest is the number of the server.
+pub const OWNER: u32 = 0xffff;
+
+/// An owner of this kind (`OWNER_`): of a server, by its backend or by its cgroup, or with [`crate::cluster::NO_CLUSTER`] of none that is known.
+pub const fn owner(kind: u32, cluster: u16) -> u32 {
+    kind | (cluster as u32) << 16
+}
+
+/// Number of the server an owner is of, or [`crate::cluster::NO_CLUSTER`].
+pub const fn cluster_of(owner: u32) -> u16 {
+    (owner >> 16) as u16
+}
 
 /// Added to a cgroup's number that was taken from the request's bio: it is one of the hierarchy of the block
 /// controller. Without it, it is one of version 2.
@@ -53,6 +64,7 @@ pub struct BlockKey {
     pub device: u32,
     pub pid: u32,
     pub op: u32,
+    /// See [`owner`].
     pub owner: u32,
 }
 
@@ -93,6 +105,37 @@ pub fn bounds(bucket: usize) -> (u64, u64) {
     (low(bucket), if bucket + 1 < HIST_BUCKETS { low(bucket + 1) } else { low(bucket) * 2 })
 }
 
+/// How long requests kept others waiting: each that was complete while a request of a server waited in the same hardware
+/// context. Nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Delays {
+    pub count: u64,
+    pub ns: u64,
+    pub max_ns: u64,
+    pub hist: BlockHist,
+}
+
+impl Delays {
+    pub const EMPTY: Self = Self { count: 0, ns: 0, max_ns: 0, hist: [0; HIST_WORDS] };
+}
+
+/// Whom requests kept waiting that are not their own server's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DelayKey {
+    /// Whose requests it were; `op` is 0, as of all of them together.
+    pub by: BlockKey,
+    /// Number of the server that waited.
+    pub victim: u32,
+    pub _pad: u32,
+}
+
+const _: () = assert!(size_of::<DelayKey>() == 32);
+
+/// Delays of others that are kept apart.
+pub const DELAY_ROWS: u32 = 2048;
+
 /// What is known of the requests of one key.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -114,17 +157,13 @@ pub struct BlockRow {
     pub issued: u64,
     pub device_ns: u64,
     pub device_max_ns: u64,
-    /// Of those that were complete while a request of the cluster waited in the same hardware context: for how long they
-    /// kept it waiting. Nanoseconds.
-    pub delays: u64,
-    pub delay_ns: u64,
-    pub delay_max_ns: u64,
     pub queue: BlockHist,
     pub device: BlockHist,
-    pub delay: BlockHist,
+    /// How long they kept requests of their own server waiting.
+    pub own: Delays,
 }
 
-const _: () = assert!(size_of::<BlockRow>() == 16 + 14 * 8 + 3 * size_of::<BlockHist>());
+const _: () = assert!(size_of::<BlockRow>() == 16 + 11 * 8 + 2 * size_of::<BlockHist>() + size_of::<Delays>());
 
 impl BlockRow {
     pub const EMPTY: Self = Self {
@@ -140,12 +179,9 @@ impl BlockRow {
         issued: 0,
         device_ns: 0,
         device_max_ns: 0,
-        delays: 0,
-        delay_ns: 0,
-        delay_max_ns: 0,
         queue: [0; HIST_WORDS],
         device: [0; HIST_WORDS],
-        delay: [0; HIST_WORDS],
+        own: Delays::EMPTY,
     };
 }
 
@@ -162,14 +198,14 @@ pub const REQUEST_QUEUED: u32 = 1;
 pub const REQUEST_ISSUED: u32 = 1 << 1;
 /// It was given back to the queue, and will be inserted or issued again.
 pub const REQUEST_AGAIN: u32 = 1 << 2;
-/// It counts as waiting in its hardware context.
+/// It counts as waiting in its hardware context, for the server whose number is in the upper half of the flags.
 pub const REQUEST_WAITS: u32 = 1 << 3;
 /// Its data is written; its flush may still follow, and complete it once more.
 pub const REQUEST_WRITTEN: u32 = 1 << 4;
 
 /// A request under way.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct RequestSlot {
     /// Its number, made of its address; 0 in a slot that is free.
     pub request: u64,
@@ -190,18 +226,33 @@ const _: () = assert!(size_of::<RequestSlot>() == 64);
 /// Hardware contexts that are followed, a power of two.
 pub const CONTEXT_SLOTS: u32 = 1024;
 
-/// A hardware context in which requests of the cluster wait.
+/// Servers that wait in one hardware context at a time and are followed there; what others wait for is not seen.
+pub const CONTEXT_WAITERS: usize = 4;
+
+/// A hardware context in which requests of servers wait.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextSlot {
     /// Its number, made of its address; 0 in a slot that is free.
     pub context: u64,
-    /// Requests of the cluster that are inserted or issued and not complete.
+    /// Numbers, plus 1, of servers that wait or have waited; 0 where there is room. CPUs may overwrite each other's; who is
+    /// missing enters itself again with its next request.
+    pub waiters: [u32; CONTEXT_WAITERS],
+    /// By number of the server.
+    pub waits: [ContextWait; MAX_CLUSTERS as usize],
+}
+
+/// Requests of one server in one hardware context.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContextWait {
+    /// How many are inserted or issued and not complete.
     pub waiting: u64,
     /// Since when the first of them waits, or when the last request of anyone was complete, whichever is later.
     pub since_ns: u64,
-    pub _pad: u64,
 }
+
+const _: () = assert!(size_of::<ContextSlot>() == 24 + 16 * MAX_CLUSTERS as usize);
 
 /// What a bio that asks for a flush came from: its request is begun by nobody that can be seen.
 #[repr(C)]
@@ -218,18 +269,20 @@ pub struct FlushSlot {
 
 pub const FLUSH_SLOTS: u32 = 1024;
 
-/// Flushes of one device that the cluster waits for.
+/// Flushes of one device that servers wait for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WantedFlushes {
     pub device: u64,
     pub waiting: u64,
+    /// Number of the server that asked last: they are served in their order, so that it waits as long as anyone does.
+    pub cluster: u64,
 }
 
 /// Devices modulo this: where two meet, the one that came first is followed.
 pub const WANTED_SLOTS: u32 = 256;
 
-crate::map_values!(BlockKey, BlockRow);
+crate::map_values!(BlockKey, BlockRow, RequestSlot, DelayKey, Delays);
 
 #[cfg(test)]
 mod tests {

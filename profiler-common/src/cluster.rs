@@ -62,4 +62,17 @@ impl Cluster {
     };
 }
 
-crate::map_values!(Cluster);
+/// A statement class of one server. Two servers may have a query of the same id, or run the same text; each needs that text by
+/// itself. A key of 16 bytes and not the two mixed into 8: then no two can meet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ClassKey {
+    /// Query id or shape hash.
+    pub key: u64,
+    /// Number of the server.
+    pub cluster: u64,
+}
+
+const _: () = assert!(size_of::<ClassKey>() == 16);
+
+crate::map_values!(Cluster, ClassKey);

@@ -1,6 +1,7 @@
 //! Requests of the block layer on their way: inserted, issued, complete. All work is done in the kernel; userspace reads
 //! the rows, or gets each request by itself where that is asked for.
 
+mod delays;
 mod flush;
 mod noise;
 mod owner;
@@ -9,11 +10,12 @@ mod slots;
 mod trace;
 
 use pgstrobe_common::block::{
-    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OWNER_CLUSTER, REQUEST_AGAIN, REQUEST_ISSUED,
-    REQUEST_QUEUED, REQUEST_WAITS, REQUEST_WRITTEN, RequestSlot,
+    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, REQUEST_AGAIN, REQUEST_ISSUED,
+    REQUEST_QUEUED, REQUEST_WAITS, REQUEST_WRITTEN, RequestSlot, cluster_of,
 };
 
 use crate::{globals::now, kernel::block::Request};
+use pgstrobe_common::cluster::NO_CLUSTER;
 
 pub use flush::asks_for_flush;
 
@@ -39,9 +41,11 @@ fn operation(flags: u32) -> u32 {
 /// The first that is seen of a request.
 #[inline(always)]
 fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
-    if slot.request == request.number() && slot.flags & REQUEST_WAITS != 0 {
+    if slot.request == request.number()
+        && let Some(cluster) = waits(slot)
+    {
         // Its end was missed.
-        noise::leave(request.context());
+        noise::leave(request.context(), cluster);
     }
     let op = operation(request.flags());
     let device = request.device();
@@ -60,9 +64,19 @@ fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
     if trace::on() {
         return trace::begins(slot);
     }
-    if owner.owner & OWNER_CLUSTER != 0 && noise::wait(request.context(), now) {
-        slot.flags = REQUEST_WAITS;
+    let cluster = cluster_of(owner.owner);
+    if cluster != NO_CLUSTER && noise::wait(request.context(), cluster, now) {
+        slot.flags = REQUEST_WAITS | (cluster as u32) << 16;
     }
+}
+
+/// What stays of a request's flags whatever happens to it: that it waits, and for which server.
+const KEPT: u32 = REQUEST_WAITS | (u16::MAX as u32) << 16;
+
+/// The server for which a request counts as waiting.
+#[inline(always)]
+fn waits(slot: &RequestSlot) -> Option<u16> {
+    if slot.flags & REQUEST_WAITS != 0 { Some((slot.flags >> 16) as u16) } else { None }
 }
 
 #[inline(always)]
@@ -76,7 +90,7 @@ pub fn inserted(request: Request) {
     if slot.inserted_ns == 0 {
         slot.inserted_ns = now;
     }
-    slot.flags = slot.flags & REQUEST_WAITS | REQUEST_QUEUED;
+    slot.flags = slot.flags & KEPT | REQUEST_QUEUED;
 }
 
 #[inline(always)]
@@ -88,7 +102,7 @@ pub fn issued(request: Request) {
         begin(request, slot, now);
     }
     slot.issued_ns = now;
-    slot.flags = slot.flags & REQUEST_WAITS | REQUEST_ISSUED;
+    slot.flags = slot.flags & KEPT | REQUEST_ISSUED;
 }
 
 #[inline(always)]
@@ -97,7 +111,7 @@ pub fn requeued(request: Request) {
     if slot.flags & REQUEST_ISSUED == 0 {
         return;
     }
-    slot.flags = slot.flags & REQUEST_WAITS | REQUEST_AGAIN;
+    slot.flags = slot.flags & KEPT | REQUEST_AGAIN;
     if !trace::on() {
         rows::requeued(&slot.key);
     }
@@ -111,8 +125,8 @@ pub fn merged(request: Request) {
         // Merged on its way into the queue.
         begin(request, slot, now());
     }
-    if slot.flags & REQUEST_WAITS != 0 {
-        noise::leave(request.context());
+    if let Some(cluster) = waits(slot) {
+        noise::leave(request.context(), cluster);
     }
     slot.request = 0;
     if !trace::on() {
@@ -145,9 +159,8 @@ pub fn completed(request: Request, error: i32, bytes: u32) {
             return rows::part(row, bytes);
         }
         let now = now();
-        let own = slot.flags & REQUEST_WAITS != 0;
-        let delay = noise::completed(request.context(), own, slot.issued_ns, now);
-        rows::whole(row, error, bytes, delay);
+        noise::completed(request.context(), row, &slot.key, waits(slot), slot.issued_ns, now);
+        rows::whole(row, error, bytes);
         rows::times(row, slot, now);
     }
     if bytes != 0 && request.flags() & WITH_FLUSH != 0 {
@@ -184,8 +197,8 @@ fn unseen(request: Request, error: i32, bytes: u32, left: u32) {
         return rows::part(row, bytes);
     }
     let now = now();
-    let delay = noise::completed(request.context(), false, 0, now);
-    rows::whole(row, error, bytes, delay);
+    noise::completed(request.context(), row, &key, None, 0, now);
+    rows::whole(row, error, bytes);
     if op == OP_SYNC && started != 0 {
         rows::served(row, now - started);
     }

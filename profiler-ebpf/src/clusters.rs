@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use pgstrobe_common::{
-    cluster::{Cluster, MAX_CLUSTERS},
+    cluster::{ClassKey, Cluster, MAX_CLUSTERS},
     state::Backend,
 };
 
@@ -28,6 +28,12 @@ pub fn of(b: &Backend) -> Option<&'static Cluster> {
 pub fn of_postmaster(pid: u32) -> Option<u32> {
     // SAFETY: copied at once.
     unsafe { POSTMASTERS.get(pid) }.copied()
+}
+
+/// A class of the backend's server.
+#[inline(always)]
+pub fn class(b: &Backend, key: u64) -> ClassKey {
+    ClassKey { key, cluster: b.cluster as u64 }
 }
 
 /// Whether a cgroup of the backend's server has a CPU quota.

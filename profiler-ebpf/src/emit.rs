@@ -12,6 +12,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
+    clusters,
     globals::{CLASSES, RING, TEXT_KNOWN, TEXT_UNDER_WAY, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
     instructions::copy,
     reclaim,
@@ -156,7 +157,8 @@ fn output(from: *mut core::ffi::c_void, size: u64) -> i64 {
 pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, len: u32) {
     let cut = flags & TEXT_CUT != 0;
     // Room in the map first: without it the text would be sent again and again.
-    if CLASSES.insert(class_key, TEXT_UNDER_WAY, 0).is_err() {
+    let class = clusters::class(b, class_key);
+    if CLASSES.insert(class, TEXT_UNDER_WAY, 0).is_err() {
         lost(Lost::ClassesFull);
         return;
     }
@@ -166,10 +168,10 @@ pub fn text(buffer: &mut TextBuffer, b: &Backend, class_key: u64, flags: u32, le
     let size = (size_of::<Text>() as u64) + len as u64;
     if output((&raw mut buffer.record).cast(), size) != 0 {
         lost(Lost::Text);
-        let _ = CLASSES.remove(class_key);
+        let _ = CLASSES.remove(class);
         return;
     }
-    let _ = CLASSES.insert(class_key, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0);
+    let _ = CLASSES.insert(class, if cut { TEXT_WANTED } else { TEXT_KNOWN }, 0);
     if let Some(wanted) = WANTED.get_ptr_mut(0) {
         // SAFETY: an array slot. Races only make the capture start late or stop late.
         unsafe {

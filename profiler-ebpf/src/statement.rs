@@ -339,7 +339,7 @@ fn known(b: &mut Backend, key: u64) -> bool {
         return true;
     }
     // SAFETY: the map is read only.
-    let known = unsafe { CLASSES.get(key) }.is_some_and(|state| *state != TEXT_UNDER_WAY);
+    let known = unsafe { CLASSES.get(clusters::class(b, key)) }.is_some_and(|state| *state != TEXT_UNDER_WAY);
     if known {
         b.known_key = key;
     }
@@ -379,7 +379,7 @@ pub fn capture(b: &mut Backend) {
         shape_of(slot)
     };
     // SAFETY: the map is read only.
-    if unsafe { CLASSES.get(key) }.copied() != Some(TEXT_WANTED) {
+    if unsafe { CLASSES.get(clusters::class(b, key)) }.copied() != Some(TEXT_WANTED) {
         return;
     }
     let address = postgres::query_in_work(b).unwrap_or(0);

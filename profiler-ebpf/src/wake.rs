@@ -51,7 +51,8 @@ pub fn woken(b: &mut Backend, cluster: &Cluster) {
     let task = Current::get();
     let Some(waker) = targets::of(task) else { return };
     let pid = waker.pid;
-    if pid == b.pid || !wakes(task.syscall()) {
+    // One of another server happened to run on the CPU.
+    if pid == b.pid || waker.cluster != b.cluster || !wakes(task.syscall()) {
         return;
     }
     if aio {

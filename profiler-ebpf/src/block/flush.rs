@@ -2,10 +2,13 @@
 //!
 //! A write without data that asks for a flush is never inserted or issued: the kernel makes a flush of its own, once for all
 //! that asked meanwhile, and completes theirs when that is done. So the asker is taken down when the request is made for its
-//! bio, and a flush of a device that the cluster has asked to flush is taken as the cluster's.
+//! bio, and a flush of a device that a server has asked to flush is taken as that server's.
 
 use aya_ebpf::{helpers::bpf_get_current_comm, macros::map, maps::Array};
-use pgstrobe_common::block::{FLUSH_SLOTS, FlushSlot, OWNER_CLUSTER, OWNER_KWORKER, WANTED_SLOTS, WantedFlushes};
+use pgstrobe_common::{
+    block::{FLUSH_SLOTS, FlushSlot, OWNER_KWORKER, WANTED_SLOTS, WantedFlushes, cluster_of, owner as owner_of},
+    cluster::NO_CLUSTER,
+};
 
 use super::{
     owner::{self, Owner},
@@ -41,11 +44,11 @@ fn wanted(device: u64) -> Option<&'static mut WantedFlushes> {
     WANTED_FLUSHES.get_ptr_mut(slot).map(|slot| unsafe { &mut *slot })
 }
 
-/// One flush less that the cluster waits for.
+/// One flush less that a server waits for.
 #[inline(always)]
 fn done(slot: &mut FlushSlot) {
     slot.bio = 0;
-    if slot.owner & OWNER_CLUSTER != 0
+    if cluster_of(slot.owner) != NO_CLUSTER
         && let Some(wanted) = wanted(slot.device)
         && wanted.device == slot.device
     {
@@ -70,7 +73,8 @@ pub fn asks_for_flush(bio: Bio) {
     slot.device = bio.device() as u64;
     slot.comm = bpf_get_current_comm().unwrap_or_default();
     slot.bio = bio.number();
-    if owner.owner & OWNER_CLUSTER != 0
+    let cluster = cluster_of(owner.owner);
+    if cluster != NO_CLUSTER
         && let Some(wanted) = wanted(slot.device)
     {
         if wanted.waiting as i64 <= 0 {
@@ -78,6 +82,7 @@ pub fn asks_for_flush(bio: Bio) {
             wanted.device = slot.device;
         }
         if wanted.device == slot.device {
+            wanted.cluster = cluster as u64;
             add(&mut wanted.waiting, 1);
         }
     }
@@ -100,6 +105,9 @@ pub fn asked(bio: Bio) -> Option<(Owner, [u8; 16])> {
 #[inline(always)]
 pub fn owner(device: u32) -> Owner {
     let device = device as u64;
-    let cluster = wanted(device).is_some_and(|wanted| wanted.device == device && wanted.waiting as i64 > 0);
-    Owner { cgroup: 0, pid: 0, owner: OWNER_KWORKER | if cluster { OWNER_CLUSTER } else { 0 } }
+    let cluster = match wanted(device) {
+        Some(wanted) if wanted.device == device && wanted.waiting as i64 > 0 => wanted.cluster as u16,
+        _ => NO_CLUSTER,
+    };
+    Owner { cgroup: 0, pid: 0, owner: owner_of(OWNER_KWORKER, cluster) }
 }

@@ -1,18 +1,23 @@
-//! Who delays the cluster's requests in a hardware context.
+//! Who delays a server's requests in a hardware context.
 //!
-//! While at least one request of the cluster waits there (inserted or issued, not complete), every completion ends a stretch
-//! of that wait: from the completion before it, whoever's, or from the moment the first of ours came. The stretch is the
-//! delay, and it belongs to the request that is complete, as far as that was with the device by then. Stretches do not
-//! overlap, so that their sum is at most the time during which the cluster waited.
+//! While at least one request of a server waits there (inserted or issued, not complete), every completion ends a stretch
+//! of that wait: from the completion before it, whoever's, or from the moment the first of the server's came. The stretch is
+//! the delay, and it belongs to the request that is complete, as far as that was with the device by then. Stretches do not
+//! overlap, so that their sum is at most the time during which the server waited. With several servers each has its own
+//! stretches: to one, the others are neighbours as any process is.
 
 use aya_ebpf::{macros::map, maps::Array};
 use pgstrobe_common::{
-    block::{CONTEXT_SLOTS, ContextSlot},
+    block::{BlockKey, BlockRow, CONTEXT_SLOTS, CONTEXT_WAITERS, ContextSlot, ContextWait, cluster_of},
+    cluster::MAX_CLUSTERS,
     lost::Lost,
 };
 
-use super::slots::SPREAD;
-use crate::{globals::lost, instructions::add};
+use super::{delays, slots::SPREAD};
+use crate::{
+    globals::lost,
+    instructions::{add, below},
+};
 
 /// By number ([`crate::instructions::number_of`]); more than all devices of a large host have.
 #[map]
@@ -25,8 +30,15 @@ const LESS: u64 = u64::MAX;
 
 /// What was missed may leave a number below zero, until the memory of that request is in use again.
 #[inline(always)]
-fn nobody(slot: &ContextSlot) -> bool {
-    slot.waiting as i64 <= 0
+fn nobody(wait: &ContextWait) -> bool {
+    wait.waiting as i64 <= 0
+}
+
+/// Requests of one server.
+#[inline(always)]
+fn of(slot: &mut ContextSlot, cluster: u32) -> &mut ContextWait {
+    // SAFETY: the index is below the length.
+    unsafe { slot.waits.get_unchecked_mut(below::<{ MAX_CLUSTERS as i32 }>(cluster)) }
 }
 
 #[inline(always)]
@@ -47,9 +59,9 @@ fn find(context: u64) -> Option<&'static mut ContextSlot> {
     None
 }
 
-/// A request of the cluster comes; `false` where it is not followed.
+/// A request of a server comes; `false` where it is not followed.
 #[inline(always)]
-pub fn wait(context: u64, now: u64) -> bool {
+pub fn wait(context: u64, cluster: u16, now: u64) -> bool {
     if context == 0 {
         return false;
     }
@@ -61,11 +73,31 @@ pub fn wait(context: u64, now: u64) -> bool {
         lost(Lost::BlockRequests);
         return false;
     };
-    if nobody(slot) {
-        slot.since_ns = now;
+    enter(slot, cluster as u32 + 1);
+    let wait = of(slot, cluster as u32);
+    if nobody(wait) {
+        wait.since_ns = now;
     }
-    add(&mut slot.waiting, 1);
+    add(&mut wait.waiting, 1);
     true
+}
+
+/// Makes sure that a server is among those that wait, if there is room: in the place of one that waits no more.
+#[inline(always)]
+fn enter(slot: &mut ContextSlot, waiter: u32) {
+    let mut room = CONTEXT_WAITERS;
+    for i in 0..CONTEXT_WAITERS {
+        let known = slot.waiters[i];
+        if known == waiter {
+            return;
+        }
+        if room == CONTEXT_WAITERS && (known == 0 || nobody(of(slot, known - 1))) {
+            room = i;
+        }
+    }
+    if let Some(place) = slot.waiters.get_mut(room) {
+        *place = waiter;
+    }
 }
 
 #[inline(always)]
@@ -80,26 +112,40 @@ fn take(context: u64) -> Option<&'static mut ContextSlot> {
     None
 }
 
-/// One of them is gone without an end of its own.
+/// A request of that server is gone without an end of its own.
 #[inline(always)]
-pub fn leave(context: u64) {
+pub fn leave(context: u64, cluster: u16) {
     if let Some(slot) = find(context) {
-        add(&mut slot.waiting, LESS);
+        add(&mut of(slot, cluster as u32).waiting, LESS);
     }
 }
 
-/// A request is complete that was issued then (0: unknown): how long it kept the cluster waiting.
+/// A request is complete that was issued then (0: unknown): it kept all servers waiting that have requests there. `waits` is
+/// the number of the server that it was counted for itself.
 #[inline(always)]
-pub fn completed(context: u64, own: bool, issued: u64, now: u64) -> Option<u64> {
-    let slot = find(context)?;
-    if nobody(slot) {
-        return None;
+pub fn completed(context: u64, row: &mut BlockRow, key: &BlockKey, waits: Option<u16>, issued: u64, now: u64) {
+    let Some(slot) = find(context) else { return };
+    for i in 0..CONTEXT_WAITERS {
+        let waiter = slot.waiters[i];
+        if waiter == 0 {
+            continue;
+        }
+        let victim = waiter - 1;
+        let wait = of(slot, victim);
+        if nobody(wait) {
+            continue;
+        }
+        let from = wait.since_ns;
+        wait.since_ns = now;
+        let from = if issued > from { issued } else { from };
+        let ns = now.saturating_sub(from);
+        if victim == cluster_of(key.owner) as u32 {
+            delays::add_to(&mut row.own, ns);
+        } else {
+            delays::of_others(key, victim, ns);
+        }
     }
-    let from = slot.since_ns;
-    slot.since_ns = now;
-    if own {
-        add(&mut slot.waiting, LESS);
+    if let Some(cluster) = waits {
+        add(&mut of(slot, cluster as u32).waiting, LESS);
     }
-    let from = if issued > from { issued } else { from };
-    Some(now.saturating_sub(from))
 }

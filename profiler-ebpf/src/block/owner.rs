@@ -3,9 +3,12 @@
 //! Who is current at the first event of a request is who wants it: a task flushes its own plug. A thread of the kernel works
 //! for others, and there the cgroup of the bio tells for whom, if it does.
 
-use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, macros::map, maps::Array};
-use pgstrobe_common::block::{
-    CGROUP_OF_BIO, OWNER_BACKEND, OWNER_CLUSTER, OWNER_KWORKER, OWNER_PROCESS, OWNER_THREAD, OWNER_UNSEEN,
+use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, macros::map, maps::HashMap};
+use pgstrobe_common::{
+    block::{
+        CGROUP_OF_BIO, OWNER_BACKEND, OWNER_KWORKER, OWNER_PROCESS, OWNER_THREAD, OWNER_UNSEEN, owner as owner_of,
+    },
+    cluster::{MAX_CLUSTERS, NO_CLUSTER},
 };
 
 use crate::{
@@ -13,9 +16,9 @@ use crate::{
     targets,
 };
 
-/// Cgroup of the cluster in the hierarchy of the block controller, where it has one of its own; else 0.
+/// Number of a server by its cgroup in the hierarchy of the block controller, where it has one of its own.
 #[map]
-static BLOCK_CGROUP: Array<u64> = Array::with_max_entries(1, 0);
+static BLOCK_CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_CLUSTERS, 0);
 
 /// include/linux/sched.h.
 const PF_WQ_WORKER: u32 = 0x20;
@@ -28,15 +31,16 @@ pub struct Owner {
     pub owner: u32,
 }
 
-/// Cgroup of a bio as keys have it, and [`OWNER_CLUSTER`] if it is that of the cluster.
+/// Cgroup of a bio as keys have it, and the number of the server whose it is.
 #[inline(always)]
-fn group(bio: Bio) -> (u64, u32) {
+fn group(bio: Bio) -> (u64, u16) {
     let id = bio.cgroup();
     if id == 0 {
-        return (0, 0);
+        return (0, NO_CLUSTER);
     }
-    let cluster = BLOCK_CGROUP.get(0).is_some_and(|cluster| *cluster == id);
-    (id | CGROUP_OF_BIO, if cluster { OWNER_CLUSTER } else { 0 })
+    // SAFETY: copied at once.
+    let cluster = unsafe { BLOCK_CGROUPS.get(id) }.map_or(NO_CLUSTER, |number| *number as u16);
+    (id | CGROUP_OF_BIO, cluster)
 }
 
 /// Of a request that begins now.
@@ -48,9 +52,12 @@ pub fn of(bio: Bio) -> Owner {
         let (cgroup, cluster) = group(bio);
         let worker = pid == 0 || flags & PF_WQ_WORKER != 0;
         let (pid, owner) = if worker { (0, OWNER_KWORKER) } else { (pid, OWNER_THREAD) };
-        return Owner { cgroup, pid, owner: owner | cluster };
+        return Owner { cgroup, pid, owner: owner_of(owner, cluster) };
     }
-    let owner = if targets::backend(pid).is_some() { OWNER_BACKEND | OWNER_CLUSTER } else { OWNER_PROCESS };
+    let owner = match targets::backend(pid) {
+        Some(b) => owner_of(OWNER_BACKEND, b.cluster as u16),
+        None => owner_of(OWNER_PROCESS, NO_CLUSTER),
+    };
     // The group of version 2 is the process's own, where that of the block controller may be one above it. The root has
     // the number 1 (fs/kernfs/dir.c).
     // SAFETY: a helper without arguments.
@@ -62,5 +69,5 @@ pub fn of(bio: Bio) -> Owner {
 #[inline(always)]
 pub fn unseen(bio: Bio) -> Owner {
     let (cgroup, cluster) = group(bio);
-    Owner { cgroup, pid: 0, owner: OWNER_UNSEEN | cluster }
+    Owner { cgroup, pid: 0, owner: owner_of(OWNER_UNSEEN, cluster) }
 }

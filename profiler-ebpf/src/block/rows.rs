@@ -6,7 +6,10 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use pgstrobe_common::{
-    block::{BLOCK_ROWS, BlockHist, BlockKey, BlockRow, HIST_WORDS, OWNER_CLUSTER, OWNER_FOLDED, RequestSlot, bucket},
+    block::{
+        BLOCK_ROWS, BlockHist, BlockKey, BlockRow, HIST_WORDS, OWNER_FOLDED, RequestSlot, bucket, cluster_of, owner,
+    },
+    cluster::NO_CLUSTER,
     lost::Lost,
 };
 
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
-const NOEXIST: u64 = 1;
+pub const NOEXIST: u64 = 1;
 
 /// Shared by all CPUs: a process does its input and output on one or two at a time.
 #[map]
@@ -27,13 +30,14 @@ static BLOCKS: HashMap<BlockKey, BlockRow> = HashMap::with_max_entries(BLOCK_ROW
 static NEW_BLOCK: PerCpuArray<BlockRow> = PerCpuArray::with_max_entries(1, 0);
 
 #[inline(always)]
-fn count(hist: &mut BlockHist, ns: u64) {
+pub fn count(hist: &mut BlockHist, ns: u64) {
     let bucket = bucket(ns);
     // SAFETY: the index is below the length.
     add(unsafe { hist.get_unchecked_mut(below::<{ HIST_WORDS as i32 }>(bucket / 2)) }, 1 << (bucket % 2 * 32));
 }
 
-/// Makes the row of a key, unless it is there: the key to use, which is that of the folded row where there is no room.
+/// Makes the row of a key, unless it is there: the key to use, which is that of a folded row where there is no room: of the
+/// same server, or of none.
 /// `comm` is the name to keep, or else that of the current task.
 #[inline(always)]
 pub fn ensure(key: BlockKey, comm: Option<[u8; 16]>) -> BlockKey {
@@ -49,13 +53,24 @@ pub fn ensure(key: BlockKey, comm: Option<[u8; 16]>) -> BlockKey {
     if BLOCKS.get_ptr_mut(key).is_some() {
         return key;
     }
-    BlockKey { cgroup: 0, pid: 0, owner: OWNER_FOLDED | key.owner & OWNER_CLUSTER, ..key }
+    let folded = BlockKey { cgroup: 0, pid: 0, owner: owner(OWNER_FOLDED, cluster_of(key.owner)), ..key };
+    if BLOCKS.get_ptr_mut(folded).is_some() {
+        return folded;
+    }
+    BlockKey { owner: owner(OWNER_FOLDED, NO_CLUSTER), ..folded }
 }
 
 #[inline(always)]
 pub fn find(key: &BlockKey) -> Option<&'static mut BlockRow> {
-    // SAFETY: rows are never removed by the kernel side; all is added atomically.
-    let row = BLOCKS.get_ptr_mut(key).map(|row| unsafe { &mut *row });
+    let known = |key: &BlockKey| {
+        // SAFETY: all is added atomically, and userspace removes a row only when no request of it is under way.
+        BLOCKS.get_ptr_mut(key).map(|row| unsafe { &mut *row })
+    };
+    if let Some(row) = known(key) {
+        return Some(row);
+    }
+    // Removed with the process of that number before.
+    let row = known(&ensure(*key, None));
     if row.is_none() {
         lost(Lost::BlockRequests);
     }
@@ -82,21 +97,13 @@ pub fn part(row: &mut BlockRow, bytes: u32) {
     add(&mut row.bytes, bytes as u64);
 }
 
-/// The rest of a request is complete, and so the whole. `delay`: how long it kept the cluster waiting.
+/// The rest of a request is complete, and so the whole.
 #[inline(always)]
-pub fn whole(row: &mut BlockRow, error: i32, bytes: u32, delay: Option<u64>) {
+pub fn whole(row: &mut BlockRow, error: i32, bytes: u32) {
     add(&mut row.requests, 1);
     add(&mut row.bytes, bytes as u64);
     if error != 0 {
         add(&mut row.failed, 1);
-    }
-    if let Some(ns) = delay {
-        add(&mut row.delays, 1);
-        add(&mut row.delay_ns, ns);
-        count(&mut row.delay, ns);
-        if ns > row.delay_max_ns {
-            row.delay_max_ns = ns;
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{helpers::bpf_get_current_comm, macros::map, maps::LruHashMap};
 use pgstrobe_common::{
-    block::{BlockKey, OWNER, OWNER_CLUSTER, OWNER_PROCESS, OWNER_THREAD, RequestSlot},
+    block::{BlockKey, OWNER, OWNER_PROCESS, OWNER_THREAD, RequestSlot, cluster_of},
     cluster::NO_CLUSTER,
     lost::Lost,
     record::Header,
@@ -72,7 +72,7 @@ pub fn unseen(key: &BlockKey, comm: [u8; 16], made: (u64, bool), request: Reques
 
 #[inline(always)]
 fn wanted(key: &BlockKey, began: u64, now: u64) -> bool {
-    if setting!(trace) != TRACE_ALL && key.owner & OWNER_CLUSTER == 0 {
+    if setting!(trace) != TRACE_ALL && cluster_of(key.owner) == NO_CLUSTER {
         return false;
     }
     let device = setting!(trace_device);
@@ -93,7 +93,7 @@ fn send(
     (error, bytes): (i32, u32),
     now: u64,
 ) {
-    let header = Header::of::<Traced>(NO_CLUSTER, key.pid, now);
+    let header = Header::of::<Traced>(cluster_of(key.owner), key.pid, now);
     emit::build(header, Lost::Traced, |record: &mut Traced| {
         record.inserted_ns = times[0];
         record.issued_ns = times[1];

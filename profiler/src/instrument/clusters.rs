@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pgstrobe_common::cluster::Cluster;
+use pgstrobe_common::cluster::{ClassKey, Cluster};
 
 use crate::maps::Map;
 
@@ -10,6 +10,8 @@ use crate::maps::Map;
 pub struct Clusters {
     pub(super) entries: Map<u32, Cluster>,
     pub(super) postmasters: Map<u32, u32>,
+    /// How much of the texts of their classes is known.
+    pub(super) classes: Map<ClassKey, u32>,
 }
 
 impl Clusters {
@@ -21,6 +23,13 @@ impl Clusters {
         // In this order: a backend's server is known before the backend is.
         self.entries.set(&number, &cluster)?;
         self.postmasters.set(&postmaster, &number)
+    }
+
+    /// Another server is to have that number: its texts are yet to come.
+    pub fn forget_classes(&mut self, number: u16) {
+        for class in self.classes.keys().into_iter().filter(|class| class.cluster == u64::from(number)) {
+            self.classes.remove(&class);
+        }
     }
 
     /// The postmaster is gone. What is known of the server stays: a backend may outlive its postmaster for a moment.
@@ -48,7 +57,9 @@ mod tests {
     fn a_number_outlives_its_postmaster() {
         let entries: HashMap<u32, Cluster> = HashMap::new();
         let postmasters: HashMap<u32, u32> = HashMap::new();
-        let mut clusters = Clusters { entries: Box::new(entries), postmasters: Box::new(postmasters) };
+        let classes: HashMap<ClassKey, u32> = [3, 4].map(|cluster| (ClassKey { key: 9, cluster }, 1)).into();
+        let mut clusters =
+            Clusters { entries: Box::new(entries), postmasters: Box::new(postmasters), classes: Box::new(classes) };
         let known = Cluster { activity_size: 2048, ..Cluster::UNRESOLVED };
         clusters.follow(3, known, 100).expect("a table in memory");
         clusters.set_quota(3, true);
@@ -58,5 +69,7 @@ mod tests {
         assert_eq!((clusters.postmasters.get(&100), clusters.entries.get(&3).map(|one| one.quota)), (None, Some(1)));
         clusters.follow(3, Cluster { activity_size: 512, ..known }, 200).expect("a table in memory");
         assert_eq!(clusters.entries.get(&3).map(|one| (one.activity_size, one.quota)), Some((512, 0)));
+        clusters.forget_classes(3);
+        assert_eq!(clusters.classes.keys(), [ClassKey { key: 9, cluster: 4 }]);
     }
 }

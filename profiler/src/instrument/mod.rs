@@ -129,7 +129,11 @@ impl Instrument {
     /// # Errors
     /// As [`Instrument::table`].
     pub fn clusters(&mut self) -> Result<Clusters> {
-        Ok(Clusters { entries: self.array("CLUSTERS")?, postmasters: self.table("POSTMASTERS")? })
+        Ok(Clusters {
+            entries: self.array("CLUSTERS")?,
+            postmasters: self.table("POSTMASTERS")?,
+            classes: self.table("CLASSES")?,
+        })
     }
 
     /// How a kernel stack is read by its number: the addresses, innermost first. None where the kernel keeps none.

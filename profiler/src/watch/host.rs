@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use pgstrobe_common::{block::BlockKey, trace::Traced};
+use pgstrobe_common::trace::Traced;
 
 use super::{
     one::Watch,
@@ -17,6 +17,7 @@ use crate::{
         host_cpu::{HostCpu, Stretch},
     },
     report::model::{self, Report},
+    vocabulary::Role,
 };
 
 /// The host, and what is measured of it.
@@ -29,7 +30,7 @@ pub(super) struct HostMeasures {
 
 /// What of the devices came in an interval.
 pub(super) struct DeviceCut {
-    block: Vec<(BlockKey, block::Sum)>,
+    block: block::Cut,
     writeback: writeback::Cut,
 }
 
@@ -49,9 +50,10 @@ impl HostMeasures {
         self.block.traced(record);
     }
 
-    /// Regularly, with every drain of the ring buffer; `postmasters` by the number of their server.
-    pub fn tick(&mut self, postmasters: &[(u16, u32)]) {
-        self.block.tick(postmasters);
+    /// Regularly, with every drain of the ring buffer; `postmasters` by the number of their server, `roles` of all their
+    /// processes with that number, those that ended lately included.
+    pub fn tick(&mut self, postmasters: &[(u16, u32)], roles: impl FnOnce() -> HashMap<u32, (u16, Role)>) {
+        self.block.tick(postmasters, roles);
         self.writeback.tick();
     }
 
@@ -65,10 +67,9 @@ impl HostMeasures {
         DeviceCut { block: self.block.cut(postmasters), writeback: self.writeback.cut() }
     }
 
-    /// Fills the report of one server with what was cut, as seen from there. `servers` has the numbers of the servers whose
-    /// backends have these pids.
-    pub fn fill(&self, cut: &DeviceCut, report: &mut Report, watch: &mut Watch, servers: &HashMap<u32, u16>) {
-        self.block.fill(&cut.block, report, watch.number, servers);
+    /// Fills the report of one server with what was cut, as seen from there.
+    pub fn fill(&self, cut: &DeviceCut, report: &mut Report, watch: &mut Watch) {
+        self.block.fill(&cut.block, report, watch.number);
         cut.writeback.fill(report, &watch.server, &mut watch.storage.disks);
     }
 

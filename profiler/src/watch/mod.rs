@@ -88,7 +88,13 @@ impl Watches {
         for watch in watches.values_mut() {
             watch.tick(backends, files, clusters);
         }
-        host.tick(&postmasters);
+        host.tick(&postmasters, || {
+            let of = |watch: &Watch| {
+                let number = watch.number;
+                watch.aggregate.roles_by_pid().into_iter().map(move |(pid, role)| (pid, (number, role)))
+            };
+            watches.values().flat_map(of).collect()
+        });
         instrument.tick();
     }
 

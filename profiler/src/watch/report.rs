@@ -1,9 +1,6 @@
 //! From what was watched to reports: one of each server, all of the same stretch of time, the host measured once.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Watches, one::Watch};
 use crate::{
@@ -44,11 +41,9 @@ impl Watches {
         let devices = self.host.cut_devices(&self.postmasters());
         let statements: u64 = reports.iter().map(|(_, report)| report.statements.count).sum();
         let cut = self.instrument.cut(last);
-        let pids = reports.iter().flat_map(|(number, report)| report.backends.iter().map(|one| (one.pid, *number)));
-        let backends: HashMap<u32, u16> = pids.collect();
         for (number, report) in &mut reports {
             let Some(watch) = self.watches.get_mut(number) else { continue };
-            self.host.fill(&devices, report, watch, &backends);
+            self.host.fill(&devices, report, watch);
             watch.fill(report, &mut self.files);
             watch.names.ask(report);
             watch.fill_coverage(report, &cut, statements, &self.stacks);

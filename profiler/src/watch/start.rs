@@ -131,7 +131,7 @@ impl Watches {
             watch.adopt_running(&mut this.backends);
             this.watches.insert(number, watch);
         }
-        this.host.tick(&this.postmasters());
+        this.host.tick(&this.postmasters(), Default::default);
         Ok(this)
     }
 
@@ -143,6 +143,7 @@ impl Watches {
         // What is left there of another one that had the number.
         let left: Vec<_> = self.files.keys().into_iter().filter(|key| key.cluster == number).collect();
         left.iter().for_each(|key| self.files.remove(key));
+        self.clusters.forget_classes(number);
         Watch::enter(&mut self.clusters, number, &server)?;
         let mut watch = Watch::open(number, server, catalog, Rc::clone(&self.config));
         watch.adopt_running(&mut self.backends);

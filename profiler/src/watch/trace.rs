@@ -85,7 +85,8 @@ impl Watches {
 
     /// The requests that were complete after `began_ns`, as seen from the server that is traced.
     fn traced(&mut self, began_ns: u64) -> Vec<Request> {
-        self.host.block.tick(&self.postmasters());
+        // Nothing is added up in rows.
+        self.host.block.tick(&self.postmasters(), Default::default);
         let Some(watch) = self.watches.values().next() else { return Vec::new() };
         self.host.block.requests(watch.number, &watch.aggregate.roles_by_pid(), began_ns)
     }

@@ -3,16 +3,14 @@
 mod build;
 mod devices;
 mod owner;
+mod rows;
 mod sum;
 mod trace;
 
 use std::{collections::HashMap, time::Duration};
 
-use anyhow::{Context as _, Result};
-use pgstrobe_common::{
-    block::{BlockKey, BlockRow, CGROUP_OF_BIO, OPS, OWNER_CLUSTER, OWNER_FOLDED},
-    trace::Traced,
-};
+use anyhow::Result;
+use pgstrobe_common::{block::CGROUP_OF_BIO, cluster::NO_CLUSTER, trace::Traced};
 
 use crate::{
     instrument::Instrument,
@@ -24,16 +22,17 @@ use crate::{
 };
 use devices::Devices;
 use owner::Owners;
-pub use sum::Sum;
+pub use rows::Cut;
 
 /// How often cgroups and devices are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Block {
-    rows: Map<BlockKey, BlockRow>,
-    cluster: Map<u32, u64>,
-    /// Up to the last report.
-    before: HashMap<BlockKey, Box<BlockRow>>,
+    rows: rows::Rows,
+    /// Numbers of servers by their cgroup.
+    cgroups: Map<u64, u32>,
+    /// What is in it.
+    entered: HashMap<u64, u16>,
     names: Names,
     devices: Devices,
     /// Cgroups of the servers, by their number.
@@ -48,9 +47,9 @@ pub struct Block {
 impl Block {
     pub fn open(instrument: &mut Instrument) -> Result<Self> {
         let mut this = Self {
-            rows: instrument.table("BLOCKS")?,
-            cluster: instrument.array("BLOCK_CGROUP")?,
-            before: HashMap::new(),
+            rows: rows::Rows::open(instrument)?,
+            cgroups: instrument.table("BLOCK_CGROUPS")?,
+            entered: HashMap::new(),
             names: Names::open(),
             devices: Devices::open(),
             groups: HashMap::new(),
@@ -58,32 +57,36 @@ impl Block {
             traced: Vec::new(),
             sought: false,
         };
-        // Rows for what finds no room: they must be there before there is none.
-        for device in this.devices.numbers() {
-            for (op, cluster) in (0..OPS).flat_map(|op| [(op, 0), (op, OWNER_CLUSTER)]) {
-                let key = BlockKey { cgroup: 0, device, pid: 0, op, owner: OWNER_FOLDED | cluster };
-                this.rows.set(&key, &BlockRow::EMPTY).context("the map of block requests")?;
-            }
-        }
+        this.rows.make_room(this.devices.numbers(), NO_CLUSTER)?;
         Ok(this)
     }
 
-    /// Regularly; `postmasters` by the number of their server.
-    pub fn tick(&mut self, postmasters: &[(u16, u32)]) {
+    /// Regularly; `postmasters` by the number of their server, `roles` of all their processes with that number, those that
+    /// ended lately included.
+    pub fn tick(&mut self, postmasters: &[(u16, u32)], roles: impl FnOnce() -> HashMap<u32, (u16, Role)>) {
         if self.look_due.is_due() {
             self.look(postmasters);
+            self.rows.free(&is_alive, roles);
             self.sought = false;
         }
     }
 
     /// Learns what may be gone by the time of the report.
     fn look(&mut self, postmasters: &[(u16, u32)]) {
+        let mut cgroups: HashMap<u64, Option<u16>> = HashMap::new();
         for (number, postmaster) in postmasters {
             let (group, own) = self.names.of_process(*postmaster);
-            self.groups.insert(*number, group);
-            let _ = self.cluster.set(&u32::from(*number), &own.unwrap_or(0));
+            if self.groups.insert(*number, group).is_none() {
+                // Where there is none for this server, what finds no room goes to the rows of nobody.
+                let _ = self.rows.make_room(self.devices.numbers(), *number);
+            }
+            if let Some(own) = own {
+                // One that two servers share tells of neither.
+                cgroups.entry(own).and_modify(|number| *number = None).or_insert(Some(*number));
+            }
         }
-        let keys: Vec<BlockKey> = self.rows.keys();
+        self.enter(cgroups.into_iter().filter_map(|(cgroup, number)| Some((cgroup, number?))).collect());
+        let keys = self.rows.keys();
         self.devices.learn(keys.iter().map(|key| key.device));
         if keys.iter().any(|key| key.cgroup != 0 && !self.names.knows(hierarchy(key.cgroup), id(key.cgroup))) {
             self.names.refresh();
@@ -91,30 +94,32 @@ impl Block {
     }
 
     /// What was added up since the last cut, of the whole host.
-    pub fn cut(&mut self, postmasters: &[(u16, u32)]) -> Vec<(BlockKey, Sum)> {
+    pub fn cut(&mut self, postmasters: &[(u16, u32)]) -> Cut {
         self.look(postmasters);
-        let mut sums = Vec::new();
-        for (key, row) in self.rows.entries() {
-            let before = self.before.get(&key);
-            let sum = Sum::of(&row, before.map(|row| &**row));
-            if sum.is_empty() {
-                continue;
-            }
-            sums.push((key, sum));
-            self.before.insert(key, Box::new(row));
-        }
-        sums
+        self.rows.cut()
     }
 
-    /// Fills the report of one server with what was cut, as seen from there. `servers` has the numbers of the servers whose
-    /// backends have these pids.
-    pub fn fill(&self, cut: &[(BlockKey, Sum)], report: &mut Report, number: u16, servers: &HashMap<u32, u16>) {
+    /// Tells the kernel side the cgroups of servers.
+    fn enter(&mut self, cgroups: HashMap<u64, u16>) {
+        for cgroup in self.entered.keys().filter(|cgroup| !cgroups.contains_key(cgroup)) {
+            self.cgroups.remove(cgroup);
+        }
+        for (cgroup, number) in cgroups.iter().filter(|(cgroup, number)| self.entered.get(cgroup) != Some(number)) {
+            let _ = self.cgroups.set(cgroup, &u32::from(*number));
+        }
+        self.entered = cgroups;
+    }
+
+    /// Fills the report of one server with what was cut, as seen from there.
+    pub fn fill(&self, cut: &Cut, report: &mut Report, number: u16) {
         let roles: HashMap<u32, Role> =
             report.backends.iter().map(|backend| (backend.pid, backend.role.known().unwrap_or_default())).collect();
         let group = group(&self.names);
-        let elsewhere = |pid| servers.get(&pid).is_some_and(|of| *of != number);
-        let owners = Owners { roles: &roles, group: &group, own: self.own(number), elsewhere: &elsewhere };
-        let sums = cut.iter().map(|(key, sum)| (BlockKey { owner: owners.kind(key), ..*key }, sum.clone())).collect();
+        let owners = Owners { roles: &roles, group: &group, number, own: self.own(number) };
+        let mut sums = cut.seen_by(number);
+        for (key, _) in &mut sums {
+            key.owner = owners.kind(key);
+        }
         let view = build::View { devices: &self.devices, owners };
         report.storage.block = view.block(sums, report.duration_ns);
     }
@@ -128,6 +133,10 @@ impl Block {
     fn own(&self, number: u16) -> &str {
         self.groups.get(&number).map_or("", |group| &group.name)
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Names of cgroups by their number in keys.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use pgstrobe_common::block::{
-    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OPS, OWNER_CLUSTER,
+    BlockKey, OP_DISCARD, OP_FLUSH, OP_OTHER, OP_READ, OP_SYNC, OP_WRITE, OPS, OWNER, OWNER_BACKEND, OWNER_PROCESS,
+    OWNER_THREAD, cluster_of,
 };
 
 use super::{
@@ -47,9 +48,12 @@ impl View<'_> {
         let mut noise: HashMap<(u32, BlockOwner), Sum> = HashMap::new();
         let mut processes: HashMap<(u32, BlockOwner), HashSet<u32>> = HashMap::new();
         for (key, sum) in &sums {
-            let mut owner = self.owners.name(key, &sum.comm);
-            if let Some(pid) = owner.pid.take() {
-                processes.entry((key.device, owner)).or_default().insert(pid);
+            let owner = BlockOwner { pid: None, ..self.owners.name(key, &sum.comm) };
+            // Those that are gone have no number: they are one more.
+            if matches!(key.owner & OWNER, OWNER_BACKEND | OWNER_PROCESS | OWNER_THREAD)
+                && owner.kind != OwnerKind::Backend
+            {
+                processes.entry((key.device, owner)).or_default().insert(key.pid);
             }
         }
         for (key, sum) in sums {
@@ -59,7 +63,9 @@ impl View<'_> {
             if processes.get(&(key.device, owner.clone())).is_some_and(|pids| pids.len() == 1) {
                 owner.pid = pid;
             }
-            by.entry((key.device, owner.clone(), key.op)).or_default().add(&sum);
+            if !sum.is_empty() {
+                by.entry((key.device, owner.clone(), key.op)).or_default().add(&sum);
+            }
             if !owner.cluster {
                 noise.entry((key.device, owner)).or_default().add(&sum);
             }
@@ -82,7 +88,7 @@ impl View<'_> {
             all
         };
         let op = |op: u32| total(&|key| key.op == op).model();
-        let own = |key: &BlockKey| key.owner & OWNER_CLUSTER != 0;
+        let own = |key: &BlockKey| cluster_of(key.owner) == self.owners.number;
         BlockDevice {
             number: devices::number(device),
             busy_ns: known.busy_ns(),

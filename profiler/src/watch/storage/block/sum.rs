@@ -1,6 +1,6 @@
 //! Rows of the kernel side added up.
 
-use pgstrobe_common::block::{BlockHist, BlockRow, HIST_BUCKETS, bounds};
+use pgstrobe_common::block::{BlockHist, BlockRow, Delays, HIST_BUCKETS, bounds};
 
 use crate::{
     hist::Histogram,
@@ -89,7 +89,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// What came to a row since an earlier look at it.
+    /// What came to a row since an earlier look at it, its delays those of its own server.
     pub fn of(now: &BlockRow, before: Option<&BlockRow>) -> Self {
         let comm = now.comm.split(|byte| *byte == 0).next().unwrap_or_default();
         let since = |field: fn(&BlockRow) -> u64| field(now) - before.map_or(0, field).min(field(now));
@@ -108,11 +108,13 @@ impl Sum {
                 (now.issued, now.device_ns, now.device_max_ns, &now.device),
                 before.map(|row| (row.issued, row.device_ns, &row.device)),
             ),
-            delay: Times::of(
-                (now.delays, now.delay_ns, now.delay_max_ns, &now.delay),
-                before.map(|row| (row.delays, row.delay_ns, &row.delay)),
-            ),
+            delay: delays(&now.own, before.map(|row| &row.own)),
         }
+    }
+
+    /// What came to the delays of others.
+    pub fn of_delays(now: &Delays, before: Option<&Delays>) -> Self {
+        Self { delay: delays(now, before), ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -141,6 +143,10 @@ impl Sum {
             device_time: self.device.summary(),
         }
     }
+}
+
+fn delays(now: &Delays, before: Option<&Delays>) -> Times {
+    Times::of((now.count, now.ns, now.max_ns, &now.hist), before.map(|before| (before.count, before.ns, &before.hist)))
 }
 
 #[cfg(test)]

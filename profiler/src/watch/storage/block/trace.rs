@@ -53,7 +53,7 @@ impl Block {
             self.sought = true;
         }
         let group = group(&self.names);
-        let owners = Owners { roles, group: &group, own: self.own(number), elsewhere: &|_| false };
+        let owners = Owners { roles, group: &group, number, own: self.own(number) };
         records
             .iter()
             .map(|record| request(record, began_ns, &owners, &self.devices.get(record.key.device).name))
@@ -103,7 +103,8 @@ fn error(code: i32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use pgstrobe_common::{
-        block::{BlockKey, OP_READ, OWNER_CLUSTER, OWNER_PROCESS},
+        block::{BlockKey, OP_READ, OWNER_PROCESS, owner},
+        cluster::NO_CLUSTER,
         record::Header,
     };
 
@@ -127,12 +128,12 @@ mod tests {
 
     fn named(record: &Traced, roles: &[(u32, Role)]) -> Request {
         let roles = roles.iter().copied().collect();
-        request(record, 10_000, &Owners { roles: &roles, group: &|_| None, own: "own", elsewhere: &|_| false }, "sda")
+        request(record, 10_000, &Owners { roles: &roles, group: &|_| None, number: 0, own: "own" }, "sda")
     }
 
     #[test]
     fn times_are_from_one_event_to_the_next() {
-        let one = named(&traced(OP_READ, OWNER_PROCESS), &[]);
+        let one = named(&traced(OP_READ, owner(OWNER_PROCESS, NO_CLUSTER)), &[]);
         assert_eq!((one.completed_ns, one.queue_ns, one.device_ns), (900, Some(200), Some(600)));
         assert_eq!(
             (one.device.as_str(), one.operation.as_str(), one.sector, one.bytes),
@@ -140,15 +141,15 @@ mod tests {
         );
         assert_eq!((one.flags.as_slice(), &one.error), (&["readahead".to_owned()][..], &None));
         assert_eq!((one.owner.kind.as_str(), one.owner.name.as_str(), one.owner.pid), ("process", "fio", Some(7)));
-        let at_once = named(&Traced { inserted_ns: 0, ..traced(OP_READ, OWNER_PROCESS) }, &[]);
+        let at_once = named(&Traced { inserted_ns: 0, ..traced(OP_READ, owner(OWNER_PROCESS, NO_CLUSTER)) }, &[]);
         assert_eq!((at_once.queue_ns, at_once.device_ns), (None, Some(600)));
-        let unseen = named(&Traced { inserted_ns: 0, issued_ns: 0, ..traced(OP_READ, 0) }, &[]);
+        let unseen = named(&Traced { inserted_ns: 0, issued_ns: 0, ..traced(OP_READ, owner(0, NO_CLUSTER)) }, &[]);
         assert_eq!((unseen.queue_ns, unseen.device_ns, unseen.owner.kind.as_str()), (None, None, "unseen"));
     }
 
     #[test]
     fn a_backend_has_its_role_and_its_pid_and_a_flush_no_place() {
-        for owner in [OWNER_BACKEND | OWNER_CLUSTER, OWNER_PROCESS] {
+        for owner in [owner(OWNER_BACKEND, 0), owner(OWNER_PROCESS, NO_CLUSTER)] {
             let one = named(&traced(OP_SYNC, owner), &[(7, Role::WalWriter)]);
             let owner = &one.owner;
             assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.pid), ("backend", "walwriter", Some(7)));
