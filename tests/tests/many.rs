@@ -70,6 +70,42 @@ fn two_of_two_versions() {
     assert_own(&profile.stop(), "of_two", &["of_one"], 70);
 }
 
+/// Two servers with one schema and one program: their statements have the same keys, and each has its text, its blocks and
+/// its neighbour.
+#[test]
+fn the_same_statement_in_two_servers() {
+    let (one, two) = (quiet_cluster(), quiet_cluster());
+    for cluster in [&one, &two] {
+        psql(cluster, "CREATE TABLE alike (n int)");
+    }
+    let profile = Profile::of(pgstrobe(), &["--all"], &one.dir, one.log_path());
+    let insert = "INSERT INTO alike VALUES (1);\n";
+    std::thread::scope(|scope| {
+        scope.spawn(|| Pgbench::new(&one, 1, 300).script(insert).run());
+        scope.spawn(|| Pgbench::new(&two, 1, 200).script(insert).run());
+    });
+    let all = profile.stop_of_all();
+    let reports = [report_of(&all, one.pid()), report_of(&all, two.pid())];
+    for (report, statements) in reports.iter().zip([300, 200]) {
+        assert_own(report, "INSERT INTO alike", &[], statements);
+    }
+    // What are its own requests to one server are those of a neighbour to the other, in the same numbers.
+    let requests = |report: &Report, own: bool| -> u64 {
+        let by = report.storage.block.by.iter().filter(|by| by.owner.cluster == own && by.operation == "sync");
+        by.filter(|by| own || by.owner.name == "postgres").map(|by| by.requests.requests).sum()
+    };
+    let syncs = reports.map(|report| (requests(report, true), requests(report, false)));
+    if syncs == [(0, 0); 2] {
+        skip!("the servers are on no block device");
+    }
+    assert!(syncs[0].0 > 0 && syncs[1].0 > 0, "{syncs:?}");
+    if reports.len() == all.reports.len() {
+        assert_eq!((syncs[0].1, syncs[1].1), (syncs[1].0, syncs[0].0), "{syncs:?}");
+    } else {
+        assert!(syncs[0].1 >= syncs[1].0 && syncs[1].1 >= syncs[0].0, "{syncs:?}");
+    }
+}
+
 /// As containers of one image are: the same port, the same path, other pids inside.
 #[test]
 fn the_same_port_and_path_in_containers() {
