@@ -56,6 +56,9 @@ table! {
         task_exit_code: "task_struct", ["exit_code"];
         /// 5.14 renamed it; the low 32 bits are what is read.
         task_state: "task_struct", ["__state", "state"];
+        /// Page faults so far: served from memory, and from a disk.
+        task_min_flt: "task_struct", ["min_flt"];
+        task_maj_flt: "task_struct", ["maj_flt"];
         /// Cumulative time on a run queue without running, in nanoseconds (`CONFIG_SCHED_INFO`).
         task_run_delay: "task_struct", ["sched_info.run_delay"];
         /// When it was last given a CPU, by the scheduler's clock in nanoseconds (`CONFIG_SCHED_INFO`).

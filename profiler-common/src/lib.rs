@@ -23,6 +23,7 @@ pub mod aio;
 pub mod block;
 pub mod cluster;
 pub mod context;
+pub mod faults;
 pub mod fields;
 pub mod files;
 pub mod hits;

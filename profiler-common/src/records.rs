@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     aio::AioWake,
+    faults::Faulted,
     files::{File, StatementIo, Truncated},
     reclaim::Reclaimed,
     record::{
@@ -115,6 +116,7 @@ records! {
     17 => Reclaimed,
     18 => Traced,
     19 => Exec,
+    20 => Faulted,
 }
 
 /// Bytes of the ring buffer that are no record of the list.

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    faults::BackendFaults,
     fields::{BlockFields, KernelFields},
     files::{CLASSES, ClassIo, FileCall},
     ledger::{Ledger, SAMPLES, Sample},
@@ -240,6 +241,7 @@ pub struct Backend {
     pub io: [ClassIo; CLASSES],
     /// Memory it had to free before it got some.
     pub reclaim: BackendReclaim,
+    pub faults: BackendFaults,
 }
 
 crate::map_values!(Settings, Backend);

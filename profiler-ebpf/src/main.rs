@@ -13,6 +13,7 @@ mod block;
 mod checkpoint;
 mod clusters;
 mod emit;
+mod faults;
 mod files;
 mod globals;
 mod hooks;

@@ -8,6 +8,7 @@
 use core::mem::MaybeUninit;
 
 use pgstrobe_common::{
+    faults::Faults,
     record::{
         STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED, STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL,
         TEXT_QUERY_ID,
@@ -21,7 +22,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    clusters, emit,
+    clusters, emit, faults,
     globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
     instructions::{below, clear},
     kernel::Current,
@@ -54,7 +55,7 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
     }
     if b.flags & BACKEND_MAYBE_DONE != 0 {
         ledger::settle_current(b, task);
-        finish(b, b.sent_ns, b.class_key, b.class_flags);
+        finish(b, task.faults(), b.sent_ns, b.class_key, b.class_flags);
     }
     if b.flags & BACKEND_OPEN != 0 {
         if b.flags & BACKEND_CUT == 0 || postgres::query_in_work(b) != Some(0) {
@@ -87,6 +88,7 @@ pub fn received(task: Current, b: &mut Backend, sock: u64, ret: i64, buffer: imp
         b.sock = sock;
     }
     ledger::settle_current(b, task);
+    faults::begin(b, task.faults());
     // The message arrived when it woke the backend, which then may have waited for a CPU.
     let arrived = b.woken_ns;
     if b.flags & BACKEND_ASKED != 0 && arrived > b.end_ns {
@@ -168,7 +170,7 @@ pub fn sent(task: Current, b: &mut Backend, sock: u64, len: u32, buffer: u64, co
         return;
     }
     ledger::settle_current(b, task);
-    finish(b, now, class_key, flags);
+    finish(b, task.faults(), now, class_key, flags);
 }
 
 /// With the uprobe boundary: a function of the message loop was entered.
@@ -187,11 +189,12 @@ pub fn entered(task: Current, b: &mut Backend, entry: Entry) {
         if another && b.flags & BACKEND_SIMPLE == 0 {
             let (class_key, flags) = describe(b, TEXT_OF_ENTRY);
             ledger::settle_current(b, task);
-            finish(b, now, class_key, flags);
+            finish(b, task.faults(), now, class_key, flags);
         }
     }
     if b.flags & BACKEND_OPEN == 0 {
         ledger::settle_current(b, task);
+        faults::begin(b, task.faults());
         open(b, now);
     }
     match entry {
@@ -250,10 +253,11 @@ fn describe(b: &mut Backend, text: u32) -> (u64, u32) {
     (class_key, flags)
 }
 
-/// Sends the record of the open statement and forgets it.
+/// Sends the record of the open statement and forgets it. `faults` are those of the task so far.
 #[inline(always)]
-pub fn finish(b: &mut Backend, end: u64, class_key: u64, flags: u32) {
+pub fn finish(b: &mut Backend, faults: Faults, end: u64, class_key: u64, flags: u32) {
     ledger::close(b, end);
+    faults::end(b, faults, end, class_key, flags);
     emit::statement(b, end, class_key, flags);
     b.inside_ns += end.saturating_sub(b.start_ns);
     b.statements += 1;

@@ -15,7 +15,7 @@ use pgstrobe_common::{
 };
 
 use crate::{
-    clusters, emit,
+    clusters, emit, faults,
     globals::{FRESH, enter, lost, now},
     instructions,
     kernel::{Current, Task},
@@ -138,7 +138,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             let end = if b.sent_bytes != 0 { b.sent_ns } else { now };
             // One that was found running has no latency, however it ends.
             let cut = if b.flags & BACKEND_CUT != 0 { STATEMENT_CUT } else { 0 };
-            statement::finish(b, end, 0, STATEMENT_TERMINATED | cut);
+            statement::finish(b, task.faults(), end, 0, STATEMENT_TERMINATED | cut);
         }
     }
     ledger::close(b, now);
@@ -147,6 +147,7 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
         emit::io(b, now, 0, IO_OF_PROCESS);
     }
     reclaim::reclaim_exits(pid);
+    faults::exit(b, &task.faults(), now);
     let outside_ns = (now - b.since_ns).saturating_sub(b.inside_ns);
     emit::build(emit::header::<Exit>(b, now), Lost::RingFull, |record: &mut Exit| {
         record.status = status;

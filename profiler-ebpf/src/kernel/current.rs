@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use pgstrobe_common::{context, fields::ABSENT};
+use pgstrobe_common::{context, faults::Faults, fields::ABSENT};
 
 use super::{File, REGS_ON_STACK, Task, load, read};
 use crate::globals::setting;
@@ -78,6 +78,16 @@ impl Current {
             Some(task) => task.run_delay(),
             None => read(self.address(), setting!(kernel.task_run_delay)).unwrap_or(0),
         }
+    }
+
+    /// Its page faults so far; none where they are unknown.
+    #[inline(always)]
+    pub fn faults(self) -> Faults {
+        if let Some(task) = self.typed() {
+            return task.faults();
+        }
+        let count = |offset| read(self.address(), offset).unwrap_or(0);
+        Faults { minor: count(setting!(kernel.task_min_flt)), major: count(setting!(kernel.task_maj_flt)) }
     }
 
     /// Where its registers at the entry from user space are, for kernels without `bpf_task_pt_regs`.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pgstrobe_common::record::IdleInTransaction;
+use pgstrobe_common::{faults::Faults, record::IdleInTransaction};
 
-use super::{Aggregate, Backend, Class};
+use super::{Aggregate, Backend, Class, faults};
 use crate::{
     hist::Histogram,
     ledger::Ledger,
@@ -17,7 +17,11 @@ impl Aggregate {
     /// Fills the parts of a report that come from records.
     pub fn fill(&self, report: &mut Report) {
         let mut total = Class::default();
-        self.queries.iter().for_each(|(_, query)| total.merge(&query.class));
+        let mut all_faults = Faults::default();
+        self.queries.iter().for_each(|(_, query)| {
+            total.merge(&query.class);
+            all_faults.add(query.faults);
+        });
         let mut ledger = total.ledger.model(self.major);
         self.shares.enter(&mut ledger, &total.latency, self.major);
         report.statements = model::Statements {
@@ -29,6 +33,7 @@ impl Aggregate {
             sent_bytes: total.sent_bytes,
             latency: total.latency.summary(),
             ledger,
+            faults: faults::model(all_faults),
         };
         let mut backends: Vec<_> = self.backends().collect();
         backends.sort_by_key(|backend| (std::cmp::Reverse(backend.class.ledger.wall_ns), backend.pid));
@@ -72,6 +77,7 @@ impl Aggregate {
             startup_ns: backend.startup_ns,
             startup: backend.startup.model(self.major),
             idle_in_transaction: idle_model(&backend.idle),
+            faults: faults::model(backend.faults.sum),
             fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
             alive: backend.alive,
         }
@@ -87,6 +93,7 @@ impl Aggregate {
             startup_ledger: Ledger,
             idle: IdleInTransaction,
             samples: BTreeMap<u32, u64>,
+            faults: Faults,
         }
         let mut roles: BTreeMap<Word<vocabulary::Role>, Role> = BTreeMap::new();
         for backend in self.backends() {
@@ -95,6 +102,7 @@ impl Aggregate {
             role.class.merge(&backend.class);
             role.outside.merge(&backend.outside);
             role.startup_ledger.merge(&backend.startup);
+            role.faults.add(backend.faults.sum);
             role.idle.count += backend.idle.count;
             role.idle.total_ns += backend.idle.total_ns;
             role.idle.max_ns = role.idle.max_ns.max(backend.idle.max_ns);
@@ -118,6 +126,7 @@ impl Aggregate {
                 startup_ledger: role.startup_ledger.model(self.major),
                 idle_in_transaction: idle_model(&role.idle),
                 cpu_samples: self.named(&merged(&role.samples, &role.class.samples)),
+                faults: faults::model(role.faults),
             })
             .collect()
     }
@@ -161,6 +170,7 @@ impl Aggregate {
                     worker_processes: query.worker_processes,
                     workers: query.workers.model(self.major),
                     io: query.io.as_ref().map(|io| io.model()).unwrap_or_default(),
+                    faults: faults::model(query.faults),
                 }
             })
             .collect()

@@ -7,6 +7,7 @@ mod batch;
 mod blocking;
 mod build;
 mod checkpoints;
+mod faults;
 mod io;
 mod outside;
 mod pauses;
@@ -149,6 +150,7 @@ struct Backend {
     workers: Workers,
     /// What it read and wrote, of a process without a client that has ended.
     process_io: Option<Box<io::Io>>,
+    faults: faults::BackendFaults,
     /// Of a parallel worker: `outside` of earlier intervals.
     outside_before: Ledger,
     /// Its exit.
@@ -287,6 +289,7 @@ impl Aggregate {
             backend.startup = Ledger::default();
             backend.idle = IdleInTransaction::default();
             backend.samples.clear();
+            backend.faults.sum = Default::default();
         }
         self.ended.clear();
         self.other_backends = None;
@@ -338,6 +341,7 @@ impl Aggregate {
         other.class.merge(&backend.class);
         other.outside.merge(&backend.outside);
         other.syncs.merge(&backend.syncs);
+        other.faults.sum.add(backend.faults.sum);
     }
 }
 
@@ -378,6 +382,7 @@ impl Backend {
             wakes: wakes::Pending::default(),
             workers: Workers::default(),
             process_io: None,
+            faults: faults::BackendFaults::default(),
             outside_before: Ledger::default(),
             ended_ns: 0,
         }

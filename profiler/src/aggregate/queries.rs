@@ -1,7 +1,10 @@
 //! Statement classes, per database and user: a list, so that whoever knows a class's place needs no look-up. A backend
 //! mostly repeats itself, hence it remembers the place of its last statement.
 
-use pgstrobe_common::record::{Finished, STATEMENT_QUERY_ID};
+use pgstrobe_common::{
+    faults::Faults,
+    record::{Finished, STATEMENT_QUERY_ID},
+};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -24,6 +27,8 @@ pub(super) struct Query {
     pub workers: Ledger,
     /// What its statements and their workers read and wrote; none without any.
     pub io: Option<Box<Io>>,
+    /// Page faults of its statements and their workers.
+    pub faults: Faults,
     /// Of its statements, those during checkpoints.
     pub during: Option<Box<Histogram>>,
 }

@@ -8,7 +8,7 @@
 //! A worker whose statement never comes (its leader was killed, or has not finished yet) stays where every worker is as
 //! well: among the backends; the report notes how many.
 
-use pgstrobe_common::record::Finished;
+use pgstrobe_common::{faults::Faults, record::Finished};
 
 use super::{
     Aggregate, Backend,
@@ -29,6 +29,7 @@ struct Ended {
     processes: u64,
     ledger: Ledger,
     io: Option<Box<Io>>,
+    faults: Faults,
 }
 
 impl Workers {
@@ -37,7 +38,7 @@ impl Workers {
         self.0.is_empty()
     }
 
-    fn push(&mut self, ended_ns: u64, ledger: Ledger, io: Option<Box<Io>>) {
+    fn push(&mut self, ended_ns: u64, ledger: Ledger, io: Option<Box<Io>>, faults: Faults) {
         let full = self.0.len() >= MAX_ENTRIES;
         match self.0.last_mut() {
             Some(last) if full => {
@@ -45,8 +46,9 @@ impl Workers {
                 last.processes += 1;
                 last.ledger.merge(&ledger);
                 io::merge(&mut last.io, &io);
+                last.faults.add(faults);
             }
-            _ => self.0.push(Ended { ended_ns, processes: 1, ledger, io }),
+            _ => self.0.push(Ended { ended_ns, processes: 1, ledger, io, faults }),
         }
     }
 
@@ -59,6 +61,7 @@ impl Workers {
                 query.worker_processes += ended.processes;
                 query.workers.merge(&ended.ledger);
                 io::merge(&mut query.io, &ended.io);
+                query.faults.add(ended.faults);
             }
             !its
         });
@@ -87,7 +90,7 @@ impl Aggregate {
         let mut ledger = std::mem::take(&mut backend.outside_before);
         ledger.merge(&backend.outside);
         match backend.identity.leader.and_then(|leader| self.live.get_mut(&leader)) {
-            Some(leader) => leader.workers.push(backend.ended_ns, ledger, io),
+            Some(leader) => leader.workers.push(backend.ended_ns, ledger, io, backend.faults.life),
             None => self.unclaimed_workers += 1,
         }
     }

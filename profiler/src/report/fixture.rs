@@ -197,6 +197,7 @@ pub fn busy() -> Report {
         sent_bytes: 2_400_000,
         latency: all.summary(),
         ledger: with_p99(commit_ledger(wall / 1000, count), count),
+        faults: Faults { minor: 48_120, major: 0 },
     };
     report.tail = Some(tail(wall, count));
     report.slowest = slowest();
@@ -248,6 +249,7 @@ pub fn busy() -> Report {
             idle_in_transaction: forgotten_idle,
             cpu_samples: [("".into(), 880), ("IO:BufFileWrite".into(), 61), ("IO:BufFileRead".into(), 33)].into(),
             ledger: report.statements.ledger.clone(),
+            faults: Faults { minor: 52_480, major: 0 },
             outside: ledger(vec![part("idle", "Client:ClientRead", Some("poll"), 4_000_000_000, 22_000)]),
         },
         model::Role {

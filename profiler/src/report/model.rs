@@ -3,6 +3,7 @@
 //! Every output is a function of [`Report`]; nothing here knows how the data was taken. Durations are nanoseconds,
 //! sizes are bytes, query ids are decimal strings. Fields are added, never renamed.
 
+mod faults;
 mod memory;
 mod storage;
 mod sum;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 use crate::vocabulary::{self, BlockerState, Cause, Confidence, FileKind, Severity, State, SyncCall, Word};
+pub use faults::*;
 pub use memory::*;
 pub use storage::*;
 pub use sum::sum;
@@ -177,6 +179,7 @@ pub struct Statements {
     pub sent_bytes: u64,
     pub latency: Hist,
     pub ledger: Ledger,
+    pub faults: Faults,
 }
 
 /// A latency histogram. `hdr` is the whole of it (HDR V2 + DEFLATE, base64); the rest are its summary.
@@ -342,6 +345,8 @@ pub struct Backend {
     /// The parts of that time.
     pub startup: Ledger,
     pub idle_in_transaction: IdleInTransaction,
+    /// In statements and outside.
+    pub faults: Faults,
     pub fsync: BackendFsync,
     /// `false` when it ended during the profile.
     pub alive: bool,
@@ -384,6 +389,8 @@ pub struct Role {
     pub idle_in_transaction: IdleInTransaction,
     /// Samples of its processes on a CPU, by the wait event they showed there: `Type:Event`, or empty for none.
     pub cpu_samples: std::collections::BTreeMap<String, u64>,
+    /// In statements and outside.
+    pub faults: Faults,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -413,6 +420,8 @@ pub struct Query {
     /// What its statements and their parallel workers read and wrote, by class of file.
     #[serde(skip_serializing_if = "is_default")]
     pub io: StatementIo,
+    /// Of its statements and their parallel workers.
+    pub faults: Faults,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use pgstrobe_common::{
     context::{self, CLIENT_READ},
+    faults::{BackendFaults, Faults},
     state::{BACKEND_CUT, BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_STARTING, Backend},
 };
 
 use super::one::Watch;
 use crate::{
     instrument::Backends,
-    kernel::features::monotonic_ns,
+    kernel::{faults, features::monotonic_ns},
     postgres::{
         backend::{Identity, Role},
         cluster,
@@ -39,6 +40,7 @@ impl Watch {
                 since_ns: now,
                 cpu_mark_ns: now,
                 backend_type: u32::MAX,
+                faults: found(faults::of(pid).unwrap_or_default()),
                 ..Backend::default()
             };
             if !client || self.server.is_starting(pid) {
@@ -110,6 +112,11 @@ impl Watch {
             self.aggregate.identify(pid, identity);
         }
     }
+}
+
+/// The account of page faults of a process that has had so many.
+fn found(counted: Faults) -> BackendFaults {
+    BackendFaults { since: counted, mark: counted, inside: Faults::default() }
 }
 
 /// Whether a process sleeps, and its run-queue delay so far in nanoseconds (second field of /proc/PID/schedstat).

@@ -101,6 +101,7 @@ impl Watch {
             AnyRecord::WalWritten(written, _) => self.storage.wal.ends(written.header.pid, &written.usage),
             AnyRecord::Pause(pause, _) => self.aggregate.pause(pause),
             AnyRecord::Reclaimed(reclaimed, _) => self.aggregate.reclaimed(reclaimed),
+            AnyRecord::Faulted(faulted, _) => self.aggregate.faulted(faulted),
             // Of the host: they are not given to a server.
             AnyRecord::Traced(..) | AnyRecord::Exec(..) => {}
         }
@@ -150,7 +151,7 @@ mod properties {
                 Ok(AnyRecord::Text(text, rest)) => {
                     prop_assert_eq!((text.len, rest), (word(&bytes, 28), &bytes[32..]));
                 }
-                Ok(_) => prop_assert!((1..=19).contains(&kind)),
+                Ok(_) => prop_assert!((1..=20).contains(&kind)),
                 Err(unreadable) => prop_assert_eq!(unreadable.len, bytes.len()),
             }
         }

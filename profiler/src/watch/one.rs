@@ -19,7 +19,7 @@ use crate::{
     cause::Stacks,
     config::Config,
     instrument::{Backends, Clusters},
-    kernel::{cgroup, features::monotonic_ns},
+    kernel::{cgroup, faults, features::monotonic_ns},
     maps::Map,
     pace::Every,
     postgres::{backend::Role, catalog::Catalog, server::Server},
@@ -119,6 +119,20 @@ impl Watch {
         stacks.learn_word(state.context);
         self.aggregate.settle(pid, state, now, query, before);
         self.aggregate.settle_reclaim(pid, state);
+    }
+
+    /// The counts of the kernel, and the state of a backend at the same moment: no statement began or ended in between.
+    pub fn settle_faults(&mut self, pid: u32, backends: &Backends) {
+        const LOOKS: usize = 8;
+        for _ in 0..LOOKS {
+            let Some(before) = backends.get(pid) else { return };
+            let Some(counted) = faults::of(pid) else { return };
+            let Some(after) = backends.get(pid) else { return };
+            let moment = |state: &Backend| (state.statements, state.start_ns, state.flags & BACKEND_OPEN);
+            if moment(&before) == moment(&after) {
+                return self.aggregate.settle_faults(pid, &after, counted);
+            }
+        }
     }
 
     /// The head of a report, with what the records gave.

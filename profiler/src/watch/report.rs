@@ -75,6 +75,7 @@ impl Watches {
             let number = u16::try_from(state.cluster).unwrap_or(u16::MAX);
             if let Some(watch) = self.watches.get_mut(&number) {
                 watch.settle(&state, now, &mut self.stacks);
+                watch.settle_faults(state.pid, &self.backends);
             }
         }
     }

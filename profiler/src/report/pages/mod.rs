@@ -9,6 +9,7 @@ mod aio;
 mod backends;
 mod block;
 mod coverage;
+mod faults;
 mod files;
 mod locks;
 mod memory;
@@ -47,6 +48,7 @@ pub fn report(report: &Report, top: usize) -> Page {
     sections.extend(syncs::by_role(report));
     sections.extend(syncs::files(report, top));
     sections.extend(memory::section(report, top));
+    sections.extend(faults::section(report, top));
     sections.extend(files::sections(report, top));
     sections.extend(aio::section(report, top));
     sections.extend(wal::sections(report, top));
