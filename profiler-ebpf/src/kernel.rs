@@ -5,12 +5,12 @@
 
 pub mod block;
 mod current;
+mod faults;
 pub mod writeback;
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes, generated::bpf_task_pt_regs};
 use pgstrobe_common::{
     context,
-    faults::Faults,
     fields::ABSENT,
     record::{PATH_PART_LEN, PATH_PARTS},
 };
@@ -222,17 +222,6 @@ impl Task {
     unsafe fn registers(self) -> *const u8 {
         // SAFETY: by the caller; the kernel gives a typed pointer.
         unsafe { bpf_task_pt_regs(self.0.cast_mut().cast()) as *const u8 }
-    }
-
-    /// Its page faults so far; none where they are unknown.
-    #[inline(always)]
-    pub fn faults(self) -> Faults {
-        let (minor, major) = (setting!(kernel.task_min_flt), setting!(kernel.task_maj_flt));
-        if minor == ABSENT || major == ABSENT {
-            return Faults::default();
-        }
-        // SAFETY: present.
-        unsafe { Faults { minor: load(self.0, minor), major: load(self.0, major) } }
     }
 
     /// Whether its cgroup is out of CPU time.
