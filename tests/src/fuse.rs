@@ -29,6 +29,9 @@ impl Fuse {
             .and_then(|()| chown(&space, Some(uid), Some(gid)))
             .map_err(|error| error.to_string())?;
         let mut bindfs = Command::new("bindfs");
+        // Nothing is answered from what the kernel remembers (mount.fuse(8)): else a process that stands still seems to serve for
+        // another second.
+        bindfs.args(["-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"]);
         bindfs.arg("-f").arg(&real).arg(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Owned::spawn(&mut bindfs, libc::SIGTERM).map_err(|error| format!("bindfs: {error}"))?;
         let fuse = Self { server, dir, _temp: temp };

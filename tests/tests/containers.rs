@@ -187,7 +187,10 @@ fn disks_are_those_the_server_sees() {
     const INSIDE: &str = "/pgstrobe-disk-of-the-container";
     let inside = layers.root().join(&INSIDE[1..]);
     fs::create_dir(&inside).expect("a directory");
-    call(Command::new("mount").arg("--bind").arg(disk.dir.join("space")).arg(&inside)).expect("a bind mount");
+    // The container's user is this one out here: a directory of its own.
+    let space = disk.dir.join("container");
+    fs::create_dir(&space).expect("a directory");
+    call(Command::new("mount").arg("--bind").arg(&space).arg(&inside)).expect("a bind mount");
     let mounted = Mounted(inside);
     let container = match Container::start_in(layers, &script_with(&bin, &format!("--waldir={INSIDE}/wal"))) {
         Ok(container) => container,

@@ -26,7 +26,7 @@ fn without_the_named_exit() {
     psql(&cluster, "SELECT 1");
     let report = profile.stop();
     let probe = report.coverage.probes.iter().find(|probe| probe.name == "lifecycle").expect("the probe");
-    assert_eq!(probe.hooks, ["tp_btf/sched_process_fork", "tp_btf/sched_process_exit"]);
+    assert_eq!(probe.hooks, ["tp_btf/sched_process_fork", "tp_btf/sched_process_exit", "tp_btf/sched_process_exec"]);
     assert!(probe.reason.as_ref().is_some_and(|reason| reason.contains("background workers")), "{:?}", probe.reason);
     assert_eq!(report.statements.count, 1);
     assert_nothing_lost(&report);
