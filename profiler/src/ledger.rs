@@ -83,6 +83,35 @@ impl Ledger {
         }
     }
 
+    /// Adds `wall_ns` of wall time: what a cumulative ledger has come by since it was `before`. A sleep that goes on adds time
+    /// to its part, and no count.
+    pub fn gain(&mut self, wall_ns: u64, now: &kernel::Ledger, before: &kernel::Ledger) {
+        let gained = kernel::Ledger {
+            cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
+            interrupted_ns: now.interrupted_ns.saturating_sub(before.interrupted_ns),
+            woken_ns: now.woken_ns.saturating_sub(before.woken_ns),
+            preempted_ns: now.preempted_ns.saturating_sub(before.preempted_ns),
+            throttled_ns: now.throttled_ns.saturating_sub(before.throttled_ns),
+            other_ns: now.other_ns.saturating_sub(before.other_ns),
+            switches: now.switches.saturating_sub(before.switches),
+            preemptions: now.preemptions.saturating_sub(before.preemptions),
+            throttles: now.throttles.saturating_sub(before.throttles),
+            other_count: now.other_count.saturating_sub(before.other_count),
+            ..kernel::Ledger::default()
+        };
+        self.add(wall_ns, &gained);
+        for part in now.parts.iter().take_while(|part| part.count != 0) {
+            let same = |before: &&kernel::Part| {
+                before.count != 0 && (before.wait_event_info, before.context) == (part.wait_event_info, part.context)
+            };
+            let before = before.parts.iter().find(same).copied().unwrap_or_default();
+            let (ns, count) = (part.ns.saturating_sub(before.ns), part.count.saturating_sub(before.count));
+            if ns != 0 || count != 0 {
+                self.blocked(part.wait_event_info, Sleep::of(part.context), ns, count.into());
+            }
+        }
+    }
+
     /// Adds statements that never slept: the common case.
     pub fn add_short(&mut self, short: &Short) {
         self.wall_ns += short.wall_ns;
@@ -184,6 +213,23 @@ mod tests {
         assert_eq!(model.parts.iter().map(|part| part.ns).sum::<u64>(), 110);
         assert_eq!([State::Cpu, State::Runnable, State::Blocked].map(|state| ns_of(&model, state)), [79, 10, 20]);
         assert_eq!(ns_of(&model, State::Unattributed), 1);
+    }
+
+    #[test]
+    fn what_was_counted_before_is_not_gained() {
+        let (before, mut now) = (kernel_ledger(), kernel_ledger());
+        now.cpu_ns += 3;
+        now.parts[0].ns += 7;
+        // One sleep has gone on; another part is new.
+        now.parts[1] = kernel::Part { wait_event_info: 1, count: 2, ns: 9, ..Default::default() };
+        let mut ledger = Ledger::default();
+        ledger.gain(19, &now, &before);
+        let parts: Vec<_> = ledger.parts.iter().map(|(event, _, sum)| (*event, sum.ns, sum.count)).collect();
+        assert_eq!(parts, [(0, 7, 0), (1, 9, 2)]);
+        assert_eq!((ledger.woken.count, ledger.preempted.count), (0, 0));
+        let mut again = Ledger::default();
+        again.gain(0, &now, &now);
+        assert!(again.parts.is_empty());
     }
 
     #[test]

@@ -45,7 +45,6 @@ use crate::{
 pub use blocking::{Ended, Sight, Standing, Waits};
 use checkpoints::Checkpoints;
 pub use checkpoints::{MAX_CHECKPOINTS, Phases};
-use outside::gained;
 use queries::{LastClass, Queries};
 use rustc_hash::FxHashMap;
 use shares::Shares;
@@ -257,7 +256,7 @@ impl Aggregate {
             backend.startup_ns = startup_ns;
             // What an earlier report took for time outside is the beginning of the start-up.
             let (before_ns, before) = std::mem::take(&mut backend.settled);
-            backend.startup.add(wall_ns.saturating_sub(before_ns), &gained(ledger, &before));
+            backend.startup.gain(wall_ns.saturating_sub(before_ns), ledger, &before);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Time that no statement's record brings: outside statements, and of one that did not end.
 
 use pgstrobe_common::{
-    ledger::{Ledger as KernelLedger, Part, SAMPLES, Sample},
+    ledger::{Ledger as KernelLedger, SAMPLES, Sample},
     record::IdleInTransaction,
     state::{
         BACKEND_IN_TRANSACTION, BACKEND_OFF, BACKEND_OPEN, BACKEND_SLEPT, BACKEND_THROTTLED, Backend as KernelBackend,
@@ -69,7 +69,7 @@ impl Backend {
         samples: &[Sample; SAMPLES],
     ) {
         let (before_ns, before) = std::mem::replace(&mut self.settled, (outside_ns, *outside));
-        self.outside.add(outside_ns.saturating_sub(before_ns), &gained(outside, &before));
+        self.outside.gain(outside_ns.saturating_sub(before_ns), outside, &before);
         let before = std::mem::replace(&mut self.settled_idle, *idle);
         self.idle.count += idle.count.saturating_sub(before.count);
         self.idle.total_ns += idle.total_ns.saturating_sub(before.total_ns);
@@ -80,30 +80,6 @@ impl Backend {
                 sample.count.saturating_sub(before.count) as u64;
         }
     }
-}
-
-/// What a cumulative ledger has gained since it was `before`.
-pub(super) fn gained(ledger: &KernelLedger, before: &KernelLedger) -> KernelLedger {
-    let mut gained = KernelLedger {
-        cpu_ns: ledger.cpu_ns.saturating_sub(before.cpu_ns),
-        interrupted_ns: ledger.interrupted_ns.saturating_sub(before.interrupted_ns),
-        woken_ns: ledger.woken_ns.saturating_sub(before.woken_ns),
-        preempted_ns: ledger.preempted_ns.saturating_sub(before.preempted_ns),
-        throttled_ns: ledger.throttled_ns.saturating_sub(before.throttled_ns),
-        other_ns: ledger.other_ns.saturating_sub(before.other_ns),
-        switches: ledger.switches.saturating_sub(before.switches),
-        preemptions: ledger.preemptions.saturating_sub(before.preemptions),
-        throttles: ledger.throttles.saturating_sub(before.throttles),
-        other_count: ledger.other_count.saturating_sub(before.other_count),
-        parts: ledger.parts,
-    };
-    for part in gained.parts.iter_mut().filter(|part| part.count != 0) {
-        let same = |before: &&Part| (before.wait_event_info, before.context) == (part.wait_event_info, part.context);
-        if let Some(before) = before.parts.iter().filter(|before| before.count != 0).find(same) {
-            part.ns = part.ns.saturating_sub(before.ns);
-        }
-    }
-    gained
 }
 
 fn add_blocked(ledger: &mut KernelLedger, event: u32, context: u32, ns: u64) {
