@@ -129,9 +129,12 @@ impl Rows {
             }
         }
         let roles = roles();
+        // Its delays have no name of their own.
+        let mut names = HashMap::new();
         for key in keys.iter().filter(|key| of_a_process(key) && free.contains(&key.pid)) {
             let Some(row) = self.rows.get(key) else { continue };
             let mut sum = Sum::of(&row, self.before.remove(key).as_deref());
+            names.entry(BlockKey { op: 0, ..*key }).or_insert_with(|| sum.comm.clone());
             self.rows.remove(key);
             if !sum.is_empty() {
                 let kept = kept(
@@ -148,6 +151,7 @@ impl Rows {
             self.delays.remove(&key);
             let mut sum = Sum::of_delays(&delays, before.as_deref());
             if sum.delay.count != 0 {
+                sum.comm = names.get(&key.by).cloned().unwrap_or_default();
                 let (by, name) = kept(key.by, &mut sum, &roles);
                 keep(&mut self.gone_delays, (DelayKey { by, ..key }, name), |key| &mut key.by, sum);
             }
@@ -318,6 +322,8 @@ mod tests {
         free(&mut rows, &[CLIENT, CLIENT + 1]);
         assert!(rows.delays.keys().is_empty());
         let cut = rows.cut();
+        let unnamed = |sums: &[(BlockKey, Sum)]| sums.iter().any(|(_, sum)| sum.delay.count != 0 && sum.comm.is_empty());
+        assert!(!unnamed(&cut.seen_by(0)) && !unnamed(&cut.seen_by(1)));
         assert_eq!((seen(&cut.seen_by(0), 0), seen(&cut.seen_by(1), 1)), ((7, 100), (11, 1_000)));
     }
 }
