@@ -50,12 +50,16 @@ impl Outcome {
         };
         let mut tally = Tally::default();
         let (mut announced, mut results, mut exit, mut off) = (None, 0, None, false);
+        // A test between its name and its verdict, where what its processes say stands between the two.
+        let mut begun: Option<String> = None;
         for line in &ended.lines {
+            let whole = begun.take_if(|_| is_verdict(line)).map(|name| format!("test {name} ... {line}"));
+            let line = whole.as_ref().unwrap_or(line);
             tally.line(line);
             if let Some(release) = line.strip_prefix("@@booted ") {
                 outcome.release = release.into();
             } else if let Some(code) = line.strip_prefix("@@ended ") {
-                exit = Some(code);
+                exit = Some(code.to_owned());
             } else if let Some(skip) = line.strip_prefix("@@skip ") {
                 outcome.skip(skip);
             } else if let Some(note) = line.strip_prefix("@@note ") {
@@ -67,6 +71,8 @@ impl Outcome {
             } else if let Some((name, verdict)) = result(line) {
                 results += 1;
                 outcome.tests.insert(name.into(), if verdict { Test::Passed } else { Test::Failed });
+            } else if let Some((name, _)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+                begun = Some(name.to_owned());
             } else if let Some(count) = line.strip_prefix("running ") {
                 announced = count.split(' ').next().and_then(|n| n.parse().ok());
             }
@@ -81,7 +87,7 @@ impl Outcome {
             faults.push("it ended before the tests did".into());
         } else if announced != Some(results) {
             faults.push(format!("{announced:?} tests announced, {results} results"));
-        } else if exit != Some("0") && !outcome.tests.values().any(|test| *test == Test::Failed) {
+        } else if exit.as_deref() != Some("0") && !outcome.tests.values().any(|test| *test == Test::Failed) {
             faults.push(format!("the tests ended with {exit:?}"));
         }
         outcome
@@ -193,6 +199,11 @@ impl Outcome {
     }
 }
 
+/// The rest of a line that something came into.
+fn is_verdict(line: &str) -> bool {
+    line == "ok" || line == "FAILED"
+}
+
 /// `test NAME ... ok`
 fn result(line: &str) -> Option<(&str, bool)> {
     let (name, verdict) = line.strip_prefix("test ")?.split_once(" ... ")?;
@@ -244,6 +255,16 @@ test result: ok. 2 passed; 0 failed
         assert_eq!(outcome.chosen_way(), Some("fexit"));
         assert!(outcome.tests.values().any(|test| matches!(test, Test::Skipped(reason) if reason.contains("no such"))));
         assert!(check_matrix(&[outcome]).is_err());
+    }
+
+    #[test]
+    fn what_a_server_says_may_stand_before_a_verdict() {
+        let say = |verdict: &str| {
+            GOOD.replacen("statements ... ok", &format!("statements ... ERROR:  no\nHINT:  x\n{verdict}"), 1)
+        };
+        assert!(read(&say("ok")).failures().is_empty());
+        assert_eq!(read(&say("FAILED")).failures(), ["statements"]);
+        assert!(!read(&say("")).failures().is_empty(), "no verdict at all");
     }
 
     #[test]
