@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod say;
 pub mod ticker;
+pub mod time;
 pub mod vocabulary;
 pub mod watch;
 pub mod words;

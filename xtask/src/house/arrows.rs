@@ -27,7 +27,7 @@ struct Guarded {
 const PARTS: &[Part] = &[
     Part {
         name: "aggregate",
-        uses: &["cause", "hist", "kernel", "ledger", "postgres", "report", "vocabulary"],
+        uses: &["cause", "hist", "kernel", "ledger", "postgres", "report", "time", "vocabulary"],
         why: "it makes a report's model of records and facts; it knows neither aya nor the form of the output",
     },
     Part {
@@ -51,16 +51,16 @@ const PARTS: &[Part] = &[
         uses: &["hist", "report", "vocabulary", "words"],
         why: "a finding is a function of the report alone, wherever that came from",
     },
-    Part { name: "hist", uses: &["report"], why: "it only adds values and summarises them into the model" },
+    Part { name: "hist", uses: &["report", "time"], why: "it only adds values and summarises them into the model" },
     Part {
         name: "instrument",
-        uses: &["kernel", "maps", "pace", "probes", "report"],
+        uses: &["kernel", "maps", "pace", "probes", "report", "time"],
         why: "it loads, attaches and drains; what a record means is not its business",
     },
     Part { name: "kernel", uses: &[], why: "it holds facts about the kernel and knows of nobody who uses them" },
     Part {
         name: "ledger",
-        uses: &["cause", "postgres", "report", "vocabulary"],
+        uses: &["cause", "postgres", "report", "time", "vocabulary"],
         why: "it only names the parts of an account",
     },
     Part { name: "maps", uses: &[], why: "it is what a map is to those who look into one" },
@@ -84,6 +84,7 @@ const PARTS: &[Part] = &[
     },
     Part { name: "say", uses: &["words"], why: "it only writes a sentence to the standard error" },
     Part { name: "ticker", uses: &[], why: "it is a clock" },
+    Part { name: "time", uses: &[], why: "it adds and subtracts, whatever the sums are of" },
     Part { name: "vocabulary", uses: &[], why: "it is the names in a report, each once" },
     Part {
         name: "watch",
@@ -100,6 +101,7 @@ const PARTS: &[Part] = &[
             "postgres",
             "probes",
             "report",
+            "time",
             "vocabulary",
             "words",
         ],
