@@ -8,6 +8,7 @@ use crate::record::Header;
 /// Page faults, those in system calls included (`task_struct.min_flt` and `maj_flt`, `mm_account_fault` in mm/memory.c).
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct Faults {
     /// The page was in memory, or one of zeros or a copy was made.
     pub minor: u64,

@@ -13,6 +13,7 @@ pub const RECLAIM_KINDS: usize = 2;
 /// Reclaims from begin to end.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReclaimSum {
     pub count: u64,
     /// Wall time in nanoseconds, and how much of it was on the CPU.

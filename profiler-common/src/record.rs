@@ -161,6 +161,7 @@ pub struct Title {
 /// Waits for the client with a transaction open.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct IdleInTransaction {
     pub count: u64,
     /// Nanoseconds, all together and the longest.

@@ -5,6 +5,7 @@
 //! [`stack`].
 
 use pgstrobe_common::context;
+use serde::{Deserialize, Serialize};
 
 mod stack;
 
@@ -13,7 +14,7 @@ pub use stack::Stacks;
 use crate::vocabulary::{Cause, State};
 
 /// What a backend did while it slept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Sleep {
     /// It waited for the next message of the client; nothing is asked of the server.
     Idle,

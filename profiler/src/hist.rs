@@ -7,11 +7,13 @@
 //! 15,000 times over is more than half a gigabyte. Here a power of two costs 256 bytes once a value falls into it, and
 //! counters are 16 bits wide; what overflows them is carried into a list that grows by one entry a bucket.
 
+mod kept;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
-use crate::report::model::Hist;
+use crate::{report::model::Hist, time::Merge};
 
 /// The largest value kept apart, in nanoseconds: one hour. Larger ones are counted in its bucket and in
 /// [`Histogram::saturated`]; [`Histogram::max`] stays exact.
@@ -327,6 +329,12 @@ impl Histogram {
             out.saturated = hist.saturated;
         }
         Ok(out)
+    }
+}
+
+impl Merge for Histogram {
+    fn merge(&mut self, later: Self) {
+        Histogram::merge(self, &later);
     }
 }
 

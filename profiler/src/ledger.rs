@@ -3,16 +3,18 @@
 //! Every part is measured by itself; the wall time that none of them explains is shown as unattributed.
 
 use pgstrobe_common::{ledger as kernel, record::Finished};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cause::Sleep,
     postgres::wait_event,
     report::model::{Ledger as Model, LedgerPart},
+    time::Merge,
     vocabulary::{Cause, State},
 };
 
 /// Sum of many kernel ledgers and of the wall time they cover. Times are nanoseconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     pub wall_ns: u64,
     cpu_ns: u64,
@@ -25,7 +27,7 @@ pub struct Ledger {
     parts: Vec<(u32, Sleep, Sum)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sum {
     ns: u64,
     count: u64,
@@ -35,6 +37,12 @@ impl Sum {
     fn add(&mut self, ns: u64, count: u64) {
         self.ns += ns;
         self.count += count;
+    }
+}
+
+impl Merge for Ledger {
+    fn merge(&mut self, later: Self) {
+        Ledger::merge(self, &later);
     }
 }
 

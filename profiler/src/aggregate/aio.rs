@@ -2,12 +2,17 @@
 //!
 //! The wake-up comes before the record of its statement, so sums are kept until that tells the class.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pgstrobe_common::aio::{AIO_FROM_DEVICE, AioWake};
+use serde::{Deserialize, Serialize};
 
-use super::{Aggregate, queries::ClassKey};
-use crate::{postgres::backend::Role, report::model};
+use super::{
+    Aggregate,
+    account::{Account, Names},
+    queries::ClassKey,
+};
+use crate::{postgres::backend::Role, report::model, time::Merge};
 
 /// Rows kept apart.
 const MAX_ROWS: usize = 1_000;
@@ -15,7 +20,7 @@ const MAX_ROWS: usize = 1_000;
 /// Role of those that waited, their class, role of those that ended the wait.
 type Key = (Role, Option<u32>, Role);
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sum {
     count: u64,
     total_ns: u64,
@@ -53,25 +58,23 @@ impl Sum {
     }
 }
 
-#[derive(Default)]
+/// Those of a stretch of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Aio {
-    /// Of statements that have not ended, by pid.
-    pending: HashMap<u32, Pending>,
     rows: HashMap<Key, Sum>,
+    /// Of statements that were open at the end, by their text.
+    open: BTreeMap<(Role, Option<String>, Role), Sum>,
 }
 
-struct Pending {
+/// Of a statement that has not ended.
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Pending {
     start_ns: u64,
     role: Role,
     by: Vec<(Role, Sum)>,
 }
 
 impl Aio {
-    /// What was reported is forgotten; a statement that is still open keeps nothing of the interval before.
-    pub fn next_interval(&mut self) {
-        *self = Self::default();
-    }
-
     fn add(&mut self, mut key: Key, sum: &Sum) {
         if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&key) {
             key = (Role::Other, None, key.2);
@@ -79,10 +82,19 @@ impl Aio {
         self.rows.entry(key).or_default().add(sum);
     }
 
-    fn leave(&mut self, pid: u32, class: Option<u32>) {
-        let Some(pending) = self.pending.remove(&pid) else { return };
-        for (by, sum) in &pending.by {
-            self.add((pending.role, class, *by), sum);
+    fn open(&mut self, key: (Role, Option<String>, Role), sum: &Sum) {
+        let room = self.open.len() < MAX_ROWS || self.open.contains_key(&key);
+        self.open.entry(if room { key } else { (Role::Other, None, key.2) }).or_default().add(sum);
+    }
+}
+
+impl Merge for Aio {
+    fn merge(&mut self, later: Self) {
+        for (key, sum) in later.rows {
+            self.add(key, &sum);
+        }
+        for (key, sum) in later.open {
+            self.open(key, &sum);
         }
     }
 }
@@ -94,16 +106,15 @@ impl Aggregate {
         let role = |pid| self.identity(pid).map_or(Role::Unknown, |identity| identity.role);
         let (role, by) = (role(pid), role(wake.waker));
         let sum = Sum::of(wake, by == Role::IoWorker);
-        let aio = &mut self.aio;
         if wake.start_ns == 0 {
-            return aio.add((role, None, by), &sum);
+            return self.account.aio.add((role, None, by), &sum);
         }
-        if aio.pending.get(&pid).is_some_and(|pending| pending.start_ns != wake.start_ns) {
+        if self.aio.get(&pid).is_some_and(|pending| pending.start_ns != wake.start_ns) {
             // The end of that statement was not seen: it has no class.
-            aio.leave(pid, None);
+            self.leave_aio(pid, None);
         }
         let new = || Pending { start_ns: wake.start_ns, role, by: Vec::new() };
-        let sums = &mut aio.pending.entry(pid).or_insert_with(new).by;
+        let sums = &mut self.aio.entry(pid).or_insert_with(new).by;
         match sums.iter_mut().find(|(of, _)| *of == by) {
             Some((_, known)) => known.add(&sum),
             None => sums.push((by, sum)),
@@ -112,24 +123,36 @@ impl Aggregate {
 
     /// The statement that waited has ended, and has a class.
     pub(super) fn claim_aio(&mut self, pid: u32, start_ns: u64, class: ClassKey) {
-        if let Some(pending) = self.aio.pending.get(&pid) {
+        if let Some(pending) = self.aio.get(&pid) {
             let class = (pending.start_ns == start_ns).then_some(class.0);
-            self.aio.leave(pid, class);
+            self.leave_aio(pid, class);
         }
     }
 
+    fn leave_aio(&mut self, pid: u32, class: Option<u32>) {
+        let Some(pending) = self.aio.remove(&pid) else { return };
+        for (by, sum) in &pending.by {
+            self.account.aio.add((pending.role, class, *by), sum);
+        }
+    }
+
+    /// The account is closed: what statements waited for that are still open is told by their texts, and forgotten.
+    pub(super) fn close_aio(&mut self) {
+        for (pid, pending) in self.aio.drain() {
+            let query = self.account.open(pid).and_then(|open| open.query.clone());
+            for (by, sum) in &pending.by {
+                self.account.aio.open((pending.role, query.clone(), *by), sum);
+            }
+        }
+    }
+}
+
+impl Account {
     /// The rows of who waited.
-    pub fn aio_waits(&self) -> Vec<model::AioWait> {
-        let query = |class: Option<u32>| class.map(|class| self.texts.get(class).text.clone());
-        let ended = self.aio.rows.iter().map(|((role, class, by), sum)| (*role, query(*class), *by, *sum));
-        let open = self.aio.pending.iter().flat_map(|(pid, pending)| {
-            let open = self.unfinished.iter().find(|open| open.pid == *pid);
-            let query = open.and_then(|open| open.query.clone());
-            pending.by.iter().map(move |(by, sum)| (pending.role, query.clone(), *by, *sum))
-        });
-        let mut rows: HashMap<_, Sum> = HashMap::new();
-        for (role, query, by, sum) in ended.chain(open) {
-            rows.entry((role, query, by)).or_default().add(&sum);
+    pub fn aio_waits(&self, names: Names<'_>) -> Vec<model::AioWait> {
+        let mut rows = self.aio.open.clone();
+        for ((role, class, by), sum) in &self.aio.rows {
+            rows.entry((*role, class.map(|class| names.text(class)), *by)).or_default().add(sum);
         }
         let mut rows: Vec<_> = rows
             .into_iter()
@@ -200,7 +223,7 @@ mod tests {
         aggregate.aio_wake(&wake(WORKER, 2_000));
         aggregate.aio_wake(&wake(OTHER, 2_000));
         end(&mut aggregate, 500);
-        let rows = aggregate.aio_waits();
+        let rows = aggregate.account.aio_waits(aggregate.names());
         let row = |by: Role| rows.iter().find(|row| row.by == by).unwrap();
         let worker = row(Role::IoWorker);
         assert_eq!((worker.query.as_deref(), worker.count, worker.total_ns), (Some("SELECT $1"), 1, 1_000));
@@ -209,8 +232,8 @@ mod tests {
         // Another one's last call need not be the read.
         let other = row(Role::ClientBackend);
         assert_eq!((other.total_ns, other.queued_ns, other.reading_ns), (1_000, 0, 0));
-        aggregate.next_interval();
-        assert_eq!(aggregate.aio_waits(), []);
+        aggregate.forget();
+        assert_eq!(aggregate.account.aio_waits(aggregate.names()), []);
     }
 
     #[test]
@@ -224,6 +247,6 @@ mod tests {
         let mut aggregate = aggregate();
         aggregate.aio_wake(&wake(WORKER, 2_000));
         end(&mut aggregate, 4_000);
-        assert_eq!(aggregate.aio_waits()[0].query, None);
+        assert_eq!(aggregate.account.aio_waits(aggregate.names())[0].query, None);
     }
 }

@@ -8,26 +8,23 @@
 //! a holder they wait for the same, and a queue of fifty would have twelve hundred such pairs.
 
 mod chain;
+mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
-};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
 use crate::vocabulary::{BlockerState, Role, Word};
 use crate::{
     postgres::wait_event,
-    report::model::{self, Report},
+    report::model,
 };
 use chain::Graph;
+pub(super) use rows::Blocked;
 
-/// Rows kept apart; waits beyond are counted.
-const MAX_ROWS: usize = 2_000;
-/// Waiters named in a row.
-const MAX_PIDS: usize = 100;
 /// Waits that ended and whose wake-up may still come, and how long that is awaited.
 const MAX_RECENT: usize = 4_096;
 const LATE_NS: u64 = 2_000_000_000;
@@ -106,73 +103,52 @@ pub struct Ended {
 }
 
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Blocking {
     open: HashMap<u32, Open>,
     /// Ended, and not yet in a row: the wake-up may come later than the look that missed the wait.
     recent: VecDeque<Open>,
-    rows: HashMap<Key, Row>,
     /// Texts by backend, as they were and as they are shown: normalising one costs more than all the rest.
     shown: HashMap<u32, Shown>,
-    left_out: u64,
-    unread: u64,
-    /// Waits that found no room of their own.
-    pub(super) folded: u64,
 }
 
+#[cfg_attr(test, derive(Clone))]
 struct Shown {
     raw: (Vec<u8>, bool),
     text: String,
 }
 
 /// A wait under way, or ended.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Open {
     waiter: u32,
     event: u32,
     identity: (u64, (u32, u32), u64, u64),
     relation: Option<u32>,
-    mode: Option<&'static str>,
+    mode: Option<String>,
     text: String,
     since_ns: u64,
     last_ns: u64,
     blockers: Vec<Held>,
     cycle: bool,
-    /// What earlier intervals have of it.
+    /// What earlier stretches of time have of it.
     carried_ns: u64,
     /// By the wake-up: who ended it, and how long it lasted.
     exact: Option<(Option<u32>, u64)>,
-    /// It is in an earlier report, in full.
+    /// It began in an earlier stretch.
+    continued: bool,
+    /// It is in an account, in full.
     reported: bool,
 }
 
 /// One backend in the way, from the first look that saw it there to the last.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Held {
     pid: u32,
     since_ns: u64,
     until_ns: u64,
-    blocker: model::Blocker,
-    chain: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
-    event: u32,
-    text: String,
-    blocker: u32,
-    cycle: bool,
-}
-
-#[derive(Clone, Default)]
-struct Row {
-    pids: BTreeSet<u32>,
-    count: u64,
-    total_ns: u64,
-    max_ns: u64,
-    waiting: u64,
-    last_ns: u64,
-    relation: Option<u32>,
-    mode: Option<&'static str>,
+    /// In earlier stretches that were merged with this one.
+    before_ns: u64,
     blocker: model::Blocker,
     chain: Vec<String>,
 }
@@ -186,20 +162,25 @@ impl Aggregate {
     /// One look at all waits for locks: those that are no longer there have ended.
     pub fn seen(&mut self, waits: Waits) {
         let texts = &self.texts;
-        self.blocking.seen(waits, self.major, |text, cut| texts.show(text, cut));
+        self.blocking.seen(waits, self.major, |text, cut| texts.show(text, cut), &mut self.account.blocked);
     }
 
     /// A wait ended by a wake-up: the same wait as in the looks where both know it, else one that was too short for them.
     pub fn ended(&mut self, ended: Ended) {
-        self.blocking.ended(ended);
+        self.blocking.ended(ended, &mut self.account.blocked);
+    }
+
+    /// The account is closed: it has what there is of waits that go on.
+    pub(super) fn close_blocking(&mut self) {
+        self.blocking.close(&mut self.account.blocked);
     }
 }
 
 impl Blocking {
-    fn seen(&mut self, waits: Waits, major: u32, show: impl Fn(&[u8], bool) -> String) {
+    fn seen(&mut self, waits: Waits, major: u32, show: impl Fn(&[u8], bool) -> String, into: &mut Blocked) {
         let now = waits.now_ns;
-        self.left_out += waits.left_out.len() as u64;
-        self.unread += waits.unread;
+        into.left_out += waits.left_out.len() as u64;
+        into.unread += waits.unread;
         let texts = waits.sights.iter().map(|sight| (sight.waiter, &sight.text));
         self.show(texts.chain(waits.standing.iter().map(|(pid, standing)| (*pid, &standing.text))), show);
 
@@ -221,7 +202,7 @@ impl Blocking {
                 event: sight.event,
                 identity: sight.identity,
                 relation: sight.relation,
-                mode: Some(sight.mode),
+                mode: Some(sight.mode.into()),
                 text: self.shown.get(&sight.waiter).map_or(UNKNOWN, |shown| &shown.text).into(),
                 since_ns: sight.since_ns,
                 last_ns: sight.since_ns,
@@ -242,12 +223,12 @@ impl Blocking {
         self.recent.extend(before.into_values());
         while self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(|open| open.last_ns + LATE_NS < now) {
             if let Some(open) = self.recent.pop_front() {
-                self.folded += enter(&mut self.rows, &open, false);
+                into.ended(open);
             }
         }
     }
 
-    fn ended(&mut self, ended: Ended) {
+    fn ended(&mut self, ended: Ended, into: &mut Blocked) {
         let began = ended.ended_ns.saturating_sub(ended.waited_ns);
         // The looks saw a part of it.
         let same = |open: &Open| {
@@ -278,11 +259,11 @@ impl Blocking {
                 since_ns: began,
                 until_ns: ended.ended_ns,
                 blocker,
-                chain: Vec::new(),
+                ..Held::default()
             }],
             ..Open::default()
         };
-        self.folded += enter(&mut self.rows, &open, false);
+        into.ended(open);
     }
 
     /// Normalises the texts that are new, and forgets those of backends that are in no wait.
@@ -305,55 +286,21 @@ impl Blocking {
         model::Blocker { query: self.shown.get(&pid).map(|shown| shown.text.clone()), ..blocker }
     }
 
-    pub(super) fn fill(&self, report: &mut Report, major: u32) {
-        let mut rows = self.rows.clone();
-        let mut folded = self.folded;
-        let ended = self.recent.iter().map(|open| (open, false));
-        for (open, waiting) in ended.chain(self.open.values().map(|open| (open, true))) {
-            folded += enter(&mut rows, open, waiting);
-        }
-        let mut rows: Vec<_> = rows.into_iter().collect();
-        rows.sort_by(|(a, x), (b, y)| (Reverse(x.total_ns), a).cmp(&(Reverse(y.total_ns), b)));
-        report.blocking = rows
-            .into_iter()
-            .map(|(key, row)| {
-                let event = wait_event::decode(major, key.event);
-                model::Blocking {
-                    wait_event_type: event.class.unwrap_or_default().into_owned(),
-                    wait_event: event.event.unwrap_or_default().into_owned(),
-                    query: key.text,
-                    pids: row.pids.into_iter().collect(),
-                    count: row.count,
-                    total_ns: row.total_ns,
-                    max_ns: row.max_ns,
-                    blocker: row.blocker,
-                    chain: row.chain,
-                    cycle: key.cycle,
-                    relation: row.relation,
-                    mode: row.mode.map(str::to_string),
-                    waiting: row.waiting,
-                }
-            })
-            .collect();
-        for (reason, n) in
-            [("lock_looks_left_out", self.left_out), ("lock_waits_unread", self.unread), ("blocking_folded", folded)]
-        {
-            report.coverage.lost.insert(reason.into(), n);
-        }
-    }
-
-    pub(super) fn next_interval(&mut self) {
-        self.rows.clear();
+    /// A stretch of time ends: what there is of waits now is its own, and they go on in the next one.
+    fn close(&mut self, into: &mut Blocked) {
         for open in &mut self.recent {
+            into.ended(open.clone());
             open.reported = true;
         }
         for open in self.open.values_mut() {
+            into.goes_on(open.clone());
             open.carried_ns += open.last_ns.saturating_sub(open.since_ns);
+            open.continued = true;
             open.since_ns = open.last_ns;
-            for held in &mut open.blockers {
-                held.since_ns = open.last_ns;
-                held.until_ns = open.last_ns;
-            }
+            // Who was gone at the last look is in the way no more.
+            let last_ns = open.last_ns;
+            open.blockers.retain(|held| held.until_ns == last_ns);
+            open.blockers.iter_mut().for_each(|held| held.since_ns = last_ns);
         }
     }
 }
@@ -386,45 +333,4 @@ fn blocker(pid: u32, queued: bool, standing: &Standing) -> model::Blocker {
         running_ns: standing.running_ns,
         idle_in_transaction_ns: standing.idle_ns,
     }
-}
-
-/// Adds a wait to the rows; 1 when there was no room.
-fn enter(rows: &mut HashMap<Key, Row>, open: &Open, waiting: bool) -> u64 {
-    if open.reported {
-        return 0;
-    }
-    // The wake-up knows the end; the time is that of the one who gave it, else of the one who was in the way longest.
-    let lasted = |held: &Held| held.until_ns.saturating_sub(held.since_ns);
-    let ender = open.exact.and_then(|(ender, ns)| {
-        let by_name = open.blockers.iter().position(|held| Some(held.pid) == ender);
-        let longest = || (0..open.blockers.len()).max_by_key(|i| (lasted(&open.blockers[*i]), Reverse(*i)));
-        Some((by_name.or_else(longest)?, ns.saturating_sub(open.carried_ns)))
-    });
-    let mut folded = 0;
-    for (i, held) in open.blockers.iter().enumerate() {
-        let ns = ender.filter(|(ender, _)| *ender == i).map_or(lasted(held), |(_, ns)| ns);
-        let key = Key { event: open.event, text: open.text.clone(), blocker: held.pid, cycle: open.cycle };
-        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
-            folded = 1;
-            continue;
-        }
-        let row = rows.entry(key).or_default();
-        row.count += 1;
-        row.total_ns += ns;
-        row.waiting += waiting as u64;
-        if row.pids.len() < MAX_PIDS {
-            row.pids.insert(open.waiter);
-        }
-        if ns >= row.max_ns {
-            (row.max_ns, row.relation, row.mode) = (ns, open.relation, open.mode);
-        }
-        if held.until_ns >= row.last_ns {
-            row.last_ns = held.until_ns;
-            row.blocker = held.blocker.clone();
-        }
-        if held.chain.len() >= row.chain.len() {
-            row.chain = held.chain.clone();
-        }
-    }
-    folded
 }

@@ -1,10 +1,15 @@
-//! From the aggregate to the report's model.
+//! From an account to the report's model.
 
 use std::collections::BTreeMap;
 
 use pgstrobe_common::{faults::Faults, record::IdleInTransaction};
 
-use super::{Aggregate, Backend, Class, faults};
+use super::{
+    account::{Account, Names},
+    faults,
+    process::Process,
+    queries::Class,
+};
 use crate::{
     hist::Histogram,
     ledger::Ledger,
@@ -13,17 +18,17 @@ use crate::{
     vocabulary::{self, Word},
 };
 
-impl Aggregate {
-    /// Fills the parts of a report that come from records.
-    pub fn fill(&self, report: &mut Report) {
+impl Account {
+    /// Fills the parts of a report that come from records, but asynchronous I/O and checkpoints, which the server tells of too.
+    pub fn fill(&self, names: Names<'_>, report: &mut Report) {
         let mut total = Class::default();
         let mut all_faults = Faults::default();
         self.queries.iter().for_each(|(_, query)| {
             total.merge(&query.class);
             all_faults.add(query.faults);
         });
-        let mut ledger = total.ledger.model(self.major);
-        self.shares.enter(&mut ledger, &total.latency, self.major);
+        let mut ledger = total.ledger.model(names.major);
+        self.shares.enter(&mut ledger, &total.latency, names.major);
         report.statements = model::Statements {
             count: total.latency.count(),
             errors: total.errors,
@@ -35,55 +40,27 @@ impl Aggregate {
             ledger,
             faults: faults::model(all_faults),
         };
-        let mut backends: Vec<_> = self.backends().collect();
+        let mut backends: Vec<_> = self.processes().collect();
         backends.sort_by_key(|backend| (std::cmp::Reverse(backend.class.ledger.wall_ns), backend.pid));
-        report.backends = backends.iter().map(|backend| self.backend(backend)).collect();
-        report.roles = self.roles();
-        report.queries = self.queries();
-        report.unfinished = self.unfinished();
-        report.tail = self.tail.model(self.major);
-        report.slowest = self.slowest();
+        report.backends = backends.iter().map(|backend| process(backend, names)).collect();
+        report.roles = self.roles(names);
+        report.queries = self.queries(names);
+        report.unfinished = self.unfinished(names);
+        report.tail = self.tail.model(names.major);
+        report.slowest = self.slowest(names);
         report.fsync = self.fsync();
-        self.blocking.fill(report, self.major);
-        self.fill_pairs(&mut report.blocking);
-        self.fill_pauses(&mut report.storage.writeback.pauses);
-        self.fill_reclaim(&mut report.memory);
-        for (reason, n) in &self.folded {
-            report.coverage.lost.insert((*reason).into(), *n);
-        }
-        report.coverage.notes.extend(self.note_on_workers());
+        self.blocked.fill(report, names.major);
+        self.fill_pairs(names, &mut report.blocking);
+        self.fill_pauses(names, &mut report.storage.writeback.pauses);
+        self.fill_reclaim(names, &mut report.memory);
+        self.fill_coverage(report);
     }
 
-    fn backends(&self) -> impl Iterator<Item = &Backend> {
-        self.live.values().chain(&self.ended).chain(self.other_backends.as_deref())
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().chain(self.other_processes.as_deref())
     }
 
-    fn backend(&self, backend: &Backend) -> model::Backend {
-        let identity = &backend.identity;
-        let syncs = &backend.syncs.latency;
-        model::Backend {
-            pid: backend.pid,
-            role: identity.role.into(),
-            leader: identity.leader,
-            namespace_pid: backend.namespace_pid,
-            database: identity.database.clone(),
-            user: identity.user.clone(),
-            application_name: identity.application_name.clone(),
-            statements: backend.class.latency.count(),
-            errors: backend.class.errors,
-            latency: backend.class.latency.summary(),
-            ledger: backend.class.ledger.model(self.major),
-            outside: backend.outside.model(self.major),
-            startup_ns: backend.startup_ns,
-            startup: backend.startup.model(self.major),
-            idle_in_transaction: idle_model(&backend.idle),
-            faults: faults::model(backend.faults.sum),
-            fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
-            alive: backend.alive,
-        }
-    }
-
-    fn roles(&self) -> Vec<model::Role> {
+    fn roles(&self, names: Names<'_>) -> Vec<model::Role> {
         #[derive(Default)]
         struct Role {
             processes: u64,
@@ -96,13 +73,13 @@ impl Aggregate {
             faults: Faults,
         }
         let mut roles: BTreeMap<Word<vocabulary::Role>, Role> = BTreeMap::new();
-        for backend in self.backends() {
+        for backend in self.processes() {
             let role = roles.entry(backend.identity.role.into()).or_default();
             role.processes += 1;
             role.class.merge(&backend.class);
             role.outside.merge(&backend.outside);
             role.startup_ledger.merge(&backend.startup);
-            role.faults.add(backend.faults.sum);
+            role.faults.add(backend.faults);
             role.idle.count += backend.idle.count;
             role.idle.total_ns += backend.idle.total_ns;
             role.idle.max_ns = role.idle.max_ns.max(backend.idle.max_ns);
@@ -121,39 +98,25 @@ impl Aggregate {
                 statements: role.class.latency.count(),
                 latency: role.class.latency.summary(),
                 startup: role.startup.summary(),
-                ledger: role.class.ledger.model(self.major),
-                outside: role.outside.model(self.major),
-                startup_ledger: role.startup_ledger.model(self.major),
+                ledger: role.class.ledger.model(names.major),
+                outside: role.outside.model(names.major),
+                startup_ledger: role.startup_ledger.model(names.major),
                 idle_in_transaction: idle_model(&role.idle),
-                cpu_samples: self.named(&merged(&role.samples, &role.class.samples)),
+                cpu_samples: names.named(&merged(&role.samples, &role.class.samples)),
                 faults: faults::model(role.faults),
             })
             .collect()
     }
 
-    /// Samples by the name of their wait event.
-    pub(super) fn named(&self, samples: &BTreeMap<u32, u64>) -> BTreeMap<String, u64> {
-        let mut named = BTreeMap::new();
-        for (event, n) in samples {
-            let event = wait_event::decode(self.major, *event);
-            let name = match (event.class, event.event) {
-                (Some(class), Some(event)) => format!("{class}:{event}"),
-                _ => String::new(),
-            };
-            *named.entry(name).or_default() += n;
-        }
-        named
-    }
-
-    fn queries(&self) -> Vec<model::Query> {
+    fn queries(&self, names: Names<'_>) -> Vec<model::Query> {
         let mut queries: Vec<_> = self.queries.iter().collect();
         queries.sort_by_key(|(key, query)| (std::cmp::Reverse(query.class.ledger.wall_ns), *key));
         queries
             .into_iter()
             .map(|((text, owner), query)| {
                 let class = &query.class;
-                let text = self.texts.get(text);
-                let (database, user) = self.owners[owner as usize].clone();
+                let text = names.texts.get(text);
+                let (database, user) = names.owner(owner);
                 model::Query {
                     query_id: text.query_id.clone(),
                     query_id_source: text.source.into(),
@@ -165,10 +128,10 @@ impl Aggregate {
                     errors: class.errors,
                     sent_bytes: class.sent_bytes,
                     latency: class.latency.summary(),
-                    ledger: class.ledger.model(self.major),
-                    cpu_samples: self.named(&class.samples),
+                    ledger: class.ledger.model(names.major),
+                    cpu_samples: names.named(&class.samples),
                     worker_processes: query.worker_processes,
-                    workers: query.workers.model(self.major),
+                    workers: query.workers.model(names.major),
                     io: query.io.as_ref().map(|io| io.model()).unwrap_or_default(),
                     faults: faults::model(query.faults),
                 }
@@ -176,12 +139,12 @@ impl Aggregate {
             .collect()
     }
 
-    fn unfinished(&self) -> Vec<model::Unfinished> {
+    fn unfinished(&self, names: Names<'_>) -> Vec<model::Unfinished> {
         let mut unfinished: Vec<_> = self
             .unfinished
             .iter()
             .map(|open| {
-                let (database, user) = self.owners[open.owner as usize].clone();
+                let (database, user) = names.owner(open.owner);
                 model::Unfinished {
                     pid: open.pid,
                     database,
@@ -189,7 +152,7 @@ impl Aggregate {
                     query: open.query.clone(),
                     elapsed_ns: open.elapsed_ns,
                     began_before: open.began_before,
-                    ledger: open.ledger.model(self.major),
+                    ledger: open.ledger.model(names.major),
                 }
             })
             .collect();
@@ -221,6 +184,47 @@ impl Aggregate {
             })
             .collect();
         model::Fsync { latency: all.summary(), errors, by }
+    }
+}
+
+impl Names<'_> {
+    /// Samples by the name of their wait event.
+    fn named(&self, samples: &BTreeMap<u32, u64>) -> BTreeMap<String, u64> {
+        let mut named = BTreeMap::new();
+        for (event, n) in samples {
+            let event = wait_event::decode(self.major, *event);
+            let name = match (event.class, event.event) {
+                (Some(class), Some(event)) => format!("{class}:{event}"),
+                _ => String::new(),
+            };
+            *named.entry(name).or_default() += n;
+        }
+        named
+    }
+}
+
+fn process(backend: &Process, names: Names<'_>) -> model::Backend {
+    let identity = &backend.identity;
+    let syncs = &backend.syncs.latency;
+    model::Backend {
+        pid: backend.pid,
+        role: identity.role.into(),
+        leader: identity.leader,
+        namespace_pid: backend.namespace_pid,
+        database: identity.database.clone(),
+        user: identity.user.clone(),
+        application_name: identity.application_name.clone(),
+        statements: backend.class.latency.count(),
+        errors: backend.class.errors,
+        latency: backend.class.latency.summary(),
+        ledger: backend.class.ledger.model(names.major),
+        outside: backend.outside.model(names.major),
+        startup_ns: backend.startup_ns,
+        startup: backend.startup.model(names.major),
+        idle_in_transaction: idle_model(&backend.idle),
+        faults: faults::model(backend.faults),
+        fsync: model::BackendFsync { count: syncs.count(), total_ns: syncs.sum(), max_ns: syncs.max() },
+        alive: backend.alive,
     }
 }
 

@@ -6,7 +6,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Aggregate, Class, queries::Query};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Aggregate,
+    account::{Account, Names},
+    queries::{Class, Query},
+};
 use crate::{
     hist::Histogram,
     ledger::{Ledger, Short},
@@ -33,47 +39,106 @@ pub struct Phases {
     pub end_ns: u64,
 }
 
+/// Starts that are so near are those of one checkpoint: the clocks are compared anew each time.
+const SAME_NS: u64 = 1_000_000;
+
+/// The checkpoints of a server, of which statements that end may have been a part.
+#[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Checkpoints {
+    phases: VecDeque<Phases>,
+    /// Syncs of the checkpointer whose checkpoint has not ended: end, duration, file.
+    syncs: Vec<(u64, u64, String)>,
+}
+
+/// Statements and files of a checkpoint, in a stretch of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Span {
-    phases: Phases,
+    start_ns: u64,
     latency: Histogram,
     files: Vec<(u64, String)>,
 }
 
-#[derive(Default)]
-pub(super) struct Checkpoints {
-    spans: VecDeque<Span>,
-    /// All statements during checkpoints, and those of them in the phases.
+/// Statements during checkpoints, in a stretch of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Overlay {
+    /// In the order of time.
+    spans: Vec<Span>,
+    /// All of them, and those in the phases.
     latency: Histogram,
     ledger: Ledger,
     write: Histogram,
     sync: Histogram,
     finish: Histogram,
-    /// Classes with statements in `during`.
+    /// Classes with statements of their own.
     classes: usize,
-    /// Syncs of the checkpointer whose checkpoint has not ended: end, duration, file.
-    syncs: Vec<(u64, u64, String)>,
+}
+
+impl Span {
+    fn file(&mut self, ns: u64, file: String) {
+        let at = self.files.partition_point(|(other, _)| *other >= ns);
+        if at < FILES {
+            self.files.insert(at, (ns, file));
+            self.files.truncate(FILES);
+        }
+    }
 }
 
 impl Checkpoints {
     /// The checkpoint this moment lies in.
     #[inline]
-    fn at(&mut self, ns: u64) -> Option<&mut Span> {
+    pub fn at(&self, ns: u64) -> Option<Phases> {
         // Mostly the last one or behind it: statements come in the order of time, but for those of open batches.
-        let last = self.spans.back()?.phases;
+        let last = self.phases.back()?;
         let at = match ns >= last.start_ns {
-            true => self.spans.len() - 1,
-            false => self.spans.partition_point(|span| span.phases.start_ns <= ns).checked_sub(1)?,
+            true => self.phases.len() - 1,
+            false => self.phases.partition_point(|phases| phases.start_ns <= ns).checked_sub(1)?,
         };
-        self.spans.get_mut(at).filter(|span| ns < span.phases.end_ns)
+        self.phases.get(at).filter(|phases| ns < phases.end_ns).copied()
     }
 
-    /// A statement ended; whether it belongs to a checkpoint, and then also to its class's account.
+    /// The checkpointer synced a file.
+    pub fn synced(&mut self, end_ns: u64, duration_ns: u64, file: &str) {
+        if self.syncs.len() >= MAX_SYNCS {
+            self.syncs.sort_unstable_by_key(|(_, ns, _)| std::cmp::Reverse(*ns));
+            self.syncs.truncate(MAX_SYNCS / 2);
+        }
+        self.syncs.push((end_ns, duration_ns, file.into()));
+    }
+}
+
+impl Overlay {
+    /// The span of a checkpoint; how many others lost theirs for it.
+    fn span(&mut self, start_ns: u64) -> (&mut Span, u64) {
+        let same = |span: &Span| span.start_ns.abs_diff(start_ns) < SAME_NS;
+        let mut folded = 0;
+        let at = match self.spans.iter().rposition(same) {
+            Some(at) => at,
+            None => {
+                if self.spans.len() >= MAX_CHECKPOINTS {
+                    self.spans.remove(0);
+                    folded = 1;
+                }
+                let at = self.spans.partition_point(|span| span.start_ns < start_ns);
+                self.spans.insert(at, Span { start_ns, ..Span::default() });
+                at
+            }
+        };
+        (&mut self.spans[at], folded)
+    }
+
+    /// A statement of which the middle lay in this checkpoint; how many spans that cost.
     #[inline]
-    pub fn statement(&mut self, start_ns: u64, wall_ns: u64, short: &Short, slept: Option<&KernelLedger>) -> bool {
-        let middle = start_ns + wall_ns / 2;
-        let Some(span) = self.at(middle) else { return false };
+    pub fn statement(
+        &mut self,
+        phases: Phases,
+        middle: u64,
+        wall_ns: u64,
+        short: &Short,
+        slept: Option<&KernelLedger>,
+    ) -> u64 {
+        let (span, folded) = self.span(phases.start_ns);
         span.latency.record(wall_ns);
-        let phases = span.phases;
         self.latency.record(wall_ns);
         match slept {
             Some(ledger) => self.ledger.add(wall_ns, ledger),
@@ -86,10 +151,10 @@ impl Checkpoints {
         } else if middle >= phases.sync_end_ns {
             self.finish.record(wall_ns);
         }
-        true
+        folded
     }
 
-    /// As [`Self::statement`] said of a statement of this class.
+    /// The class of such a statement.
     pub fn of_class(&mut self, query: &mut Query, wall_ns: u64) {
         if query.during.is_none() && self.classes < MAX_CLASSES {
             self.classes += 1;
@@ -100,80 +165,84 @@ impl Checkpoints {
         }
     }
 
-    /// The checkpointer synced a file.
-    pub fn synced(&mut self, end_ns: u64, duration_ns: u64, file: &str) {
-        if self.syncs.len() >= MAX_SYNCS {
-            self.syncs.sort_unstable_by_key(|(_, ns, _)| std::cmp::Reverse(*ns));
-            self.syncs.truncate(MAX_SYNCS / 2);
+    /// Adds that of a later stretch; how many spans found no room.
+    pub fn merge_all(&mut self, later: Self) -> u64 {
+        let mut folded = 0;
+        for span in later.spans {
+            let (known, lost) = self.span(span.start_ns);
+            known.latency.merge(&span.latency);
+            span.files.into_iter().for_each(|(ns, file)| known.file(ns, file));
+            folded += lost;
         }
-        self.syncs.push((end_ns, duration_ns, file.into()));
-    }
-
-    /// Forgets what was reported; a checkpoint under way goes on.
-    pub fn next_interval(&mut self) {
-        let under_way = self.spans.pop_back().filter(|span| span.phases.end_ns == u64::MAX);
-        let syncs = std::mem::take(&mut self.syncs);
-        *self = Self { syncs, ..Self::default() };
-        self.spans.extend(under_way.map(|span| Span { latency: Histogram::new(), ..span }));
+        self.latency.merge(&later.latency);
+        self.ledger.merge(&later.ledger);
+        self.write.merge(&later.write);
+        self.sync.merge(&later.sync);
+        self.finish.merge(&later.finish);
+        self.classes = self.classes.max(later.classes);
+        folded
     }
 }
 
 impl Aggregate {
     /// What is known of a checkpoint now. To be said before the records of that time are.
     pub fn checkpoint(&mut self, phases: Phases) {
-        let all = &mut self.checkpoints;
-        // The clocks are compared anew each time: the same start differs by microseconds.
-        let same = |span: &&mut Span| span.phases.start_ns.abs_diff(phases.start_ns) < 1_000_000;
-        match all.spans.iter_mut().rev().find(same) {
-            Some(span) => span.phases = Phases { start_ns: span.phases.start_ns, ..phases },
-            None => {
-                if all.spans.len() >= MAX_CHECKPOINTS {
-                    all.spans.pop_front();
-                    *self.folded.entry("checkpoints_folded").or_default() += 1;
-                }
-                // A look may have seen the next one before the record of this one came.
-                let at = all.spans.partition_point(|span| span.phases.start_ns < phases.start_ns);
-                if let Some(before) = at.checked_sub(1).and_then(|before| all.spans.get_mut(before)) {
-                    before.phases.end_ns = before.phases.end_ns.min(phases.start_ns);
-                }
-                let next = all.spans.get(at).map_or(u64::MAX, |next| next.phases.start_ns);
-                let phases = Phases { end_ns: phases.end_ns.min(next), ..phases };
-                all.spans.insert(at, Span { phases, latency: Histogram::new(), files: Vec::new() });
-            }
+        let all = &mut self.checkpoints.phases;
+        let same = |known: &&mut Phases| known.start_ns.abs_diff(phases.start_ns) < SAME_NS;
+        if let Some(known) = all.iter_mut().rev().find(same) {
+            *known = Phases { start_ns: known.start_ns, ..phases };
+            return;
         }
+        if all.len() >= MAX_CHECKPOINTS {
+            all.pop_front();
+        }
+        // A look may have seen the next one before the record of this one came.
+        let at = all.partition_point(|known| known.start_ns < phases.start_ns);
+        if let Some(before) = at.checked_sub(1).and_then(|before| all.get_mut(before)) {
+            before.end_ns = before.end_ns.min(phases.start_ns);
+        }
+        let next = all.get(at).map_or(u64::MAX, |next| next.start_ns);
+        all.insert(at, Phases { end_ns: phases.end_ns.min(next), ..phases });
+        let (_, folded) = self.account.overlay.span(phases.start_ns);
+        self.account.folded.checkpoints += folded;
     }
 
-    /// Gives the syncs of the checkpointer to their checkpoints.
-    pub fn settle_checkpoint_syncs(&mut self) {
+    /// The account is closed: gives the syncs of the checkpointer to their checkpoints.
+    pub(super) fn close_checkpoints(&mut self) {
         let all = &mut self.checkpoints;
         for (end_ns, ns, file) in std::mem::take(&mut all.syncs) {
-            let after = all.spans.partition_point(|span| span.phases.start_ns <= end_ns);
-            let Some(span) = after.checked_sub(1).and_then(|at| all.spans.get_mut(at)) else { continue };
-            let Phases { sync_ns, sync_end_ns, .. } = span.phases;
+            let after = all.phases.partition_point(|phases| phases.start_ns <= end_ns);
+            let Some(phases) = after.checked_sub(1).and_then(|at| all.phases.get(at)) else { continue };
+            let Phases { start_ns, sync_ns, sync_end_ns, .. } = *phases;
             if sync_ns == u64::MAX || sync_end_ns == u64::MAX {
                 all.syncs.push((end_ns, ns, file));
             } else if (sync_ns..=sync_end_ns).contains(&end_ns) {
-                let at = span.files.partition_point(|(other, _)| *other >= ns);
-                if at < FILES {
-                    span.files.insert(at, (ns, file));
-                    span.files.truncate(FILES);
-                }
+                let (span, folded) = self.account.overlay.span(start_ns);
+                span.file(ns, file);
+                self.account.folded.checkpoints += folded;
             }
         }
     }
+}
 
+impl Account {
     /// Adds to each checkpoint of the report what its statements and files were, by its beginning.
-    pub fn fill_checkpoints(&self, wal: &mut model::Wal, started: impl Fn(&Checkpoint) -> u64) {
+    pub fn fill_checkpoints(
+        &self,
+        names: Names<'_>,
+        wal: &mut model::Wal,
+        started: impl Fn(&Checkpoint) -> u64,
+    ) {
         for checkpoint in &mut wal.checkpoints {
             let start = started(checkpoint);
-            let spans = self.checkpoints.spans.iter();
-            let nearest = spans.min_by_key(|span| span.phases.start_ns.abs_diff(start));
-            let Some(span) = nearest.filter(|span| span.phases.start_ns.abs_diff(start) < 1_000_000) else { continue };
+            let spans = self.overlay.spans.iter();
+            let nearest = spans.min_by_key(|span| span.start_ns.abs_diff(start));
+            let Some(span) = nearest.filter(|span| span.start_ns.abs_diff(start) < SAME_NS) else { continue };
             checkpoint.statements = span.latency.summary();
             let files = span.files.iter().map(|(ns, file)| CheckpointFile { file: file.clone(), sync_ns: *ns });
             checkpoint.slowest_files = files.collect();
         }
-        let during = &self.checkpoints;
+        let during = &self.overlay;
         if during.latency.is_empty() {
             return;
         }
@@ -185,14 +254,14 @@ impl Aggregate {
             sync: during.sync.summary(),
             finish: during.finish.summary(),
             outside: without(&total.latency, &during.latency),
-            during_ledger: during.ledger.model(self.major),
-            outside_ledger: rest(&total.ledger.model(self.major), &during.ledger.model(self.major)),
-            victims: self.victims(),
+            during_ledger: during.ledger.model(names.major),
+            outside_ledger: rest(&total.ledger.model(names.major), &during.ledger.model(names.major)),
+            victims: self.victims(names),
         });
     }
 
     /// Classes by how much longer their statements took during checkpoints than outside, in all.
-    fn victims(&self) -> Vec<Victim> {
+    fn victims(&self, names: Names<'_>) -> Vec<Victim> {
         let mut victims: Vec<Victim> = Vec::new();
         for ((text, _), query) in self.queries.iter() {
             let Some(during) = &query.during else { continue };
@@ -204,7 +273,7 @@ impl Aggregate {
             if excess <= 0.0 {
                 continue;
             }
-            let text = self.texts.get(text);
+            let text = names.texts.get(text);
             victims.push(Victim {
                 query_id: text.query_id.clone(),
                 query: text.text.clone(),
@@ -276,7 +345,7 @@ mod tests {
     fn filled(aggregate: &Aggregate, starts: &[i64]) -> model::Wal {
         let checkpoint = |start: &i64| Checkpoint { began_ns: start * MS as i64, ..Checkpoint::default() };
         let mut wal = model::Wal { checkpoints: starts.iter().map(checkpoint).collect(), ..model::Wal::default() };
-        aggregate.fill_checkpoints(&mut wal, began);
+        aggregate.account.fill_checkpoints(aggregate.names(), &mut wal, began);
         wal
     }
 
@@ -314,15 +383,15 @@ mod tests {
             aggregate.checkpoints.synced((210 + n % 80) * MS, n * 1_000, &format!("base/5/{n}"));
         }
         aggregate.checkpoints.synced(150 * MS, 90 * MS, "pg_wal/000000010000000000000001");
-        aggregate.settle_checkpoint_syncs();
+        aggregate.close_checkpoints();
         aggregate.checkpoint(phases(100, 200, u64::MAX));
-        aggregate.settle_checkpoint_syncs();
+        aggregate.close_checkpoints();
         assert!(filled(&aggregate, &[100]).checkpoints[0].slowest_files.is_empty(), "not ended");
         for n in 0..3_000 {
             aggregate.checkpoints.synced((210 + n % 80) * MS, n * 1_000, &format!("base/5/{n}"));
         }
         aggregate.checkpoint(phases(100, 200, 300));
-        aggregate.settle_checkpoint_syncs();
+        aggregate.close_checkpoints();
         let files = &filled(&aggregate, &[100]).checkpoints[0].slowest_files;
         assert_eq!(files.len(), FILES);
         assert_eq!((files[0].file.as_str(), files[0].sync_ns), ("base/5/2999", 2_999_000));
@@ -335,7 +404,7 @@ mod tests {
         aggregate.checkpoint(phases(320, u64::MAX, u64::MAX));
         aggregate.checkpoint(phases(100, 200, 300));
         statement(&mut aggregate, 330, 332);
-        aggregate.settle_checkpoint_syncs();
+        aggregate.close_checkpoints();
         let wal = filled(&aggregate, &[100, 320]);
         assert_eq!(wal.checkpoints[0].slowest_files.len(), 1);
         assert_eq!([0, 1].map(|at| wal.checkpoints[at].statements.count), [0, 1]);
@@ -348,7 +417,7 @@ mod tests {
             aggregate.checkpoint(phases(100 * n, 100 * n + 20, 100 * n + 40));
             statement(&mut aggregate, 100 * n + 10, 100 * n + 12);
         }
-        assert_eq!(aggregate.folded["checkpoints_folded"], 10);
+        assert_eq!(aggregate.account.folded.checkpoints, 10);
         assert_eq!(filled(&aggregate, &[]).overlay.unwrap().during.count, MAX_CHECKPOINTS as u64 + 10);
     }
 }

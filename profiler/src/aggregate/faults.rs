@@ -10,14 +10,12 @@ use pgstrobe_common::{
     state::{BACKEND_OPEN, Backend as KernelBackend},
 };
 
-use super::{Aggregate, Backend};
+use super::{Aggregate, known};
 use crate::report::model;
 
 /// Of one backend.
 #[derive(Clone, Copy, Default)]
 pub(super) struct BackendFaults {
-    /// In this interval.
-    pub sum: Faults,
     /// Outside statements, since accounting began, of earlier reports.
     outside: Faults,
     /// The statement that was open at the last report: its start, and what was reported of it.
@@ -33,47 +31,48 @@ pub(super) fn model(faults: Faults) -> model::Faults {
 }
 
 impl BackendFaults {
-    /// Those outside statements are now so many in all.
-    fn outside(&mut self, now: Faults) {
-        self.sum.add(now.since(self.outside));
-        self.outside = now;
+    /// Those outside statements are now so many in all: what came since this was last said.
+    fn outside(&mut self, now: Faults) -> Faults {
+        now.since(std::mem::replace(&mut self.outside, now))
     }
 }
 
 impl Aggregate {
-    /// Faults of a statement, or of a process outside statements until its exit.
+    /// Faults of a statement, or of a process outside statements until its exit. A statement's are its class's, whole, when it
+    /// ends; of the process, what earlier accounts do not have.
     pub fn faulted(&mut self, record: &Faulted) {
         let pid = record.header.pid;
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
+        let backend = known(&mut self.live, &mut self.serial, pid);
         if record.flags & FAULTS_OUTSIDE != 0 {
-            backend.faults.outside(record.faults);
+            backend.process.faults.add(backend.faults.outside(record.faults));
             backend.faults.life = record.faults;
             return;
         }
         let (start_ns, reported) = std::mem::take(&mut backend.faults.open);
         let faults = if start_ns == record.start_ns { record.faults.since(reported) } else { record.faults };
         backend.faults.ended_start_ns = record.start_ns;
-        backend.faults.sum.add(faults);
+        backend.process.faults.add(faults);
         let class = Finished { class_key: record.class_key, flags: record.flags, ..Finished::default() };
-        let place = self.queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
-        self.queries.at(place).faults.add(faults);
+        let queries = &mut self.account.queries;
+        let place = queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
+        queries.at(place).faults.add(record.faults);
     }
 
-    /// The state of a live backend when a report is due, and what the kernel had counted of it at that moment.
+    /// The state of a live backend when an account is closed, and what the kernel had counted of it at that moment.
     pub fn settle_faults(&mut self, pid: u32, state: &KernelBackend, counted: Faults) {
         let Some(backend) = self.live.get_mut(&pid) else { return };
-        let (faults, kernel) = (&mut backend.faults, &state.faults);
+        let (faults, sum, kernel) = (&mut backend.faults, &mut backend.process.faults, &state.faults);
         let mut open = Faults::default();
         if state.flags & BACKEND_OPEN != 0 {
             open = counted.since(kernel.mark);
             // Its record may have come since.
             if state.start_ns != faults.ended_start_ns {
                 let before = if faults.open.0 == state.start_ns { faults.open.1 } else { Faults::default() };
-                faults.sum.add(open.since(before));
+                sum.add(open.since(before));
                 faults.open = (state.start_ns, open);
             }
         }
-        faults.outside(counted.since(kernel.since).since(kernel.inside).since(open));
+        sum.add(faults.outside(counted.since(kernel.since).since(kernel.inside).since(open)));
     }
 }
 
@@ -128,7 +127,7 @@ mod tests {
         // Found with 500; 300 in its statement; 40 more.
         aggregate.settle_faults(CLIENT, &state(0, 1_000, [500, 800, 300]), faults(840));
         assert_eq!(report(&aggregate), (vec![340], vec![300]));
-        aggregate.next_interval();
+        aggregate.forget();
         aggregate.settle_faults(CLIENT, &state(0, 1_000, [500, 800, 300]), faults(840));
         assert_eq!(report(&aggregate), (vec![0], vec![]));
     }
@@ -139,9 +138,9 @@ mod tests {
         let open = state(BACKEND_OPEN, 2_000, [0, 100, 0]);
         aggregate.settle_faults(CLIENT, &open, faults(600));
         assert_eq!(report(&aggregate), (vec![600], vec![]), "100 outside, and the statement");
-        aggregate.next_interval();
+        aggregate.forget();
         aggregate.faulted(&faulted(CLIENT, 2_000, STATEMENT_QUERY_ID, 700));
-        assert_eq!(report(&aggregate), (vec![200], vec![200]));
+        assert_eq!(report(&aggregate), (vec![200], vec![700]), "a class has its statements whole");
     }
 
     #[test]

@@ -10,11 +10,13 @@ use pgstrobe_common::{
     record::Finished,
 };
 
-use super::{Aggregate, Backend};
+use serde::{Deserialize, Serialize};
+
+use super::{Aggregate, known};
 use crate::report::model;
 
 /// Sums by class of file.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Io([ClassIo; CLASSES]);
 
 /// Adds one to another, where there is any.
@@ -58,14 +60,15 @@ impl Aggregate {
     /// What a statement, or a process without a client, read and wrote.
     pub fn io(&mut self, record: &Record) {
         let pid = record.header.pid;
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
+        let backend = known(&mut self.live, &mut self.serial, pid);
         if record.flags & IO_OF_PROCESS != 0 {
             backend.process_io.get_or_insert_default().add(&record.io);
             return;
         }
         let class = Finished { class_key: record.class_key, flags: record.flags, ..Finished::default() };
-        let place = self.queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
-        self.queries.at(place).io.get_or_insert_default().add(&record.io);
+        let queries = &mut self.account.queries;
+        let place = queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
+        queries.at(place).io.get_or_insert_default().add(&record.io);
     }
 }
 
@@ -113,7 +116,7 @@ mod tests {
             aggregate.statement(CLIENT, &finished, None);
         }
         assert_eq!(read_bytes(&aggregate), [("1".to_owned(), 70), ("2".to_owned(), 300)]);
-        aggregate.next_interval();
+        aggregate.forget();
         assert_eq!(read_bytes(&aggregate), []);
     }
 }

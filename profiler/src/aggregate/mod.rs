@@ -1,7 +1,9 @@
 //! Folds records into histograms and ledgers, by backend, statement class and role.
 //!
-//! Memory is bounded: what does not fit goes to an `other` entry and is counted.
+//! What goes on from one moment to the next is here: which processes live, what waits for the end of its statement, which text is
+//! which class. What happened meanwhile is an [`Account`], which is cut off whenever one is due.
 
+mod account;
 mod aio;
 mod batch;
 mod blocking;
@@ -11,6 +13,7 @@ mod faults;
 mod io;
 mod outside;
 mod pauses;
+mod process;
 mod queries;
 mod reclaim;
 mod samples;
@@ -24,7 +27,7 @@ mod wakes;
 mod workers;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, VecDeque},
     path::PathBuf,
 };
 
@@ -33,8 +36,19 @@ use pgstrobe_common::{
     record::{Exit, IdleInTransaction},
 };
 
+pub use account::{Account, Names};
+use account::Owner;
+pub use blocking::{Ended, Sight, Standing, Waits};
+pub use checkpoints::{MAX_CHECKPOINTS, Phases};
+use checkpoints::Checkpoints;
+use process::Process;
+use queries::LastClass;
+use rustc_hash::FxHashMap;
+pub(crate) use syncs::path_of;
+use texts::Texts;
+use workers::Workers;
+
 use crate::{
-    hist::Histogram,
     ledger::Ledger,
     postgres::{
         backend::{Identity, Role},
@@ -42,18 +56,6 @@ use crate::{
     },
     report::model::Blocker,
 };
-pub use blocking::{Ended, Sight, Standing, Waits};
-use checkpoints::Checkpoints;
-pub use checkpoints::{MAX_CHECKPOINTS, Phases};
-use queries::{LastClass, Queries};
-use rustc_hash::FxHashMap;
-use shares::Shares;
-use slowest::Slowest;
-pub(crate) use syncs::path_of;
-use syncs::{SyncKey, Syncs};
-use tail::Tail;
-use texts::Texts;
-use workers::Workers;
 
 /// Backends kept apart, those that ended included.
 pub const MAX_BACKENDS: usize = 10_000;
@@ -62,80 +64,40 @@ pub const MAX_CLASSES: usize = 5_000;
 /// Rows of the fsync table kept apart.
 const MAX_SYNC_FILES: usize = 20_000;
 
-/// Everything seen so far.
+/// What is known of a server, and the account of the stretch of time under way.
+#[cfg_attr(test, derive(Clone))]
 pub struct Aggregate {
     major: u32,
     data_directory: PathBuf,
     live: FxHashMap<u32, Backend>,
-    ended: Vec<Backend>,
-    /// Backends past [`MAX_BACKENDS`].
-    other_backends: Option<Box<Backend>>,
+    /// Roles of those that ended, by pid, since an account was last closed.
+    ended_roles: VecDeque<(u32, Role)>,
+    /// Of the last process.
+    serial: u64,
     texts: Texts,
     /// Databases and users, by pair.
-    owners: Vec<(Option<String>, Option<String>)>,
-    owner_index: HashMap<(Option<String>, Option<String>), u32>,
-    /// All statements are in one of its classes: what they have in all is the sum.
-    queries: Queries,
-    tail: Tail,
-    shares: Shares,
-    slowest: Slowest,
-    /// Waits for short locks, by the classes of both sides.
-    pairs: wakes::Pairs,
-    pauses: pauses::Pauses,
-    reclaims: reclaim::Reclaims,
-    aio: aio::Aio,
-    /// When the profile, or its interval, began, by the clock of the records.
-    began_ns: u64,
-    /// Statements but those in `cut`.
-    count: u64,
-    /// Parallel workers whose statement will not come.
-    unclaimed_workers: u64,
-    batches: u64,
-    pipelined: u64,
-    terminated: u64,
-    /// Statements that were running when the profile began: in the ledger, not in the latency.
-    cut: u64,
-    syncs: HashMap<SyncKey, Syncs>,
+    owners: Vec<Owner>,
+    owner_index: HashMap<Owner, u32>,
+    account: Account,
     /// Files of relations that were synced for the first time since the last tick.
     new_files: Vec<RelationFile>,
-    unfinished: Vec<Open>,
-    blocking: blocking::Blocking,
     checkpoints: Checkpoints,
-    /// What did not fit, by reason.
-    folded: BTreeMap<&'static str, u64>,
+    blocking: blocking::Blocking,
+    /// Of statements that have not ended, by pid.
+    pauses: HashMap<u32, pauses::Pending>,
+    aio: HashMap<u32, aio::Pending>,
+    reclaim: reclaim::Going,
 }
 
-/// A group of statements.
-#[derive(Default)]
-struct Class {
-    latency: Histogram,
-    errors: u64,
-    sent_bytes: u64,
-    ledger: Ledger,
-    /// Wait events it was seen under on a CPU.
-    samples: BTreeMap<u32, u64>,
-}
-
-/// One process of the cluster.
+/// A process of the server that lives.
+#[cfg_attr(test, derive(Clone))]
 struct Backend {
-    pid: u32,
-    namespace_pid: Option<u32>,
-    identity: Identity,
+    process: Process,
     owner: u32,
-    class: Class,
-    outside: Ledger,
-    /// What of the kernel's outside ledger belongs to earlier reports.
+    /// What of the kernel's outside ledger belongs to earlier accounts.
     settled: (u64, KernelLedger),
     settled_idle: IdleInTransaction,
     settled_samples: [Sample; SAMPLES],
-    startup_ns: Option<u64>,
-    startup: Ledger,
-    /// `max_ns` is that of its whole life.
-    idle: IdleInTransaction,
-    /// Wait events it was seen under on a CPU outside statements.
-    samples: BTreeMap<u32, u64>,
-    syncs: Syncs,
-    alive: bool,
     /// Start of its last statement that ended.
     last_start_ns: u64,
     /// Generation of its last batch, and how many statements of that are counted.
@@ -150,20 +112,15 @@ struct Backend {
     /// What it read and wrote, of a process without a client that has ended.
     process_io: Option<Box<io::Io>>,
     faults: faults::BackendFaults,
-    /// Of a parallel worker: `outside` of earlier intervals.
+    /// Of a parallel worker: time outside in earlier accounts.
     outside_before: Ledger,
     /// Its exit.
     ended_ns: u64,
 }
 
-/// A statement that did not end.
-struct Open {
-    pid: u32,
-    owner: u32,
-    query: Option<String>,
-    elapsed_ns: u64,
-    began_before: bool,
-    ledger: Ledger,
+/// The process of that number, entered if it is new.
+fn known<'a>(live: &'a mut FxHashMap<u32, Backend>, serial: &mut u64, pid: u32) -> &'a mut Backend {
+    live.entry(pid).or_insert_with(|| Backend::new(pid, serial))
 }
 
 impl Aggregate {
@@ -172,52 +129,65 @@ impl Aggregate {
             major,
             data_directory,
             live: FxHashMap::default(),
-            ended: Vec::new(),
-            other_backends: None,
+            ended_roles: VecDeque::new(),
+            serial: 0,
             texts: Texts::new(show_literals),
             owners: vec![(None, None)],
             owner_index: HashMap::from([((None, None), 0)]),
-            queries: Queries::default(),
-            tail: Tail::default(),
-            shares: Shares::default(),
-            slowest: Slowest::default(),
-            pairs: wakes::Pairs::default(),
-            pauses: pauses::Pauses::default(),
-            reclaims: reclaim::Reclaims::default(),
-            aio: aio::Aio::default(),
-            began_ns: 0,
-            count: 0,
-            unclaimed_workers: 0,
-            batches: 0,
-            pipelined: 0,
-            terminated: 0,
-            cut: 0,
-            syncs: HashMap::new(),
+            account: Account::default(),
             new_files: Vec::new(),
-            unfinished: Vec::new(),
-            blocking: blocking::Blocking::default(),
             checkpoints: Checkpoints::default(),
-            folded: BTreeMap::from([
-                ("backends_folded", 0),
-                ("checkpoints_folded", 0),
-                ("classes_folded", 0),
-                ("files_folded", 0),
-            ]),
+            blocking: blocking::Blocking::default(),
+            pauses: HashMap::new(),
+            aio: HashMap::new(),
+            reclaim: reclaim::Going::default(),
         }
     }
 
-    /// The profile, or an interval of it, begins.
+    /// The profile begins: of the clock of the records.
     pub fn begins(&mut self, now_ns: u64) {
-        self.began_ns = now_ns;
+        self.account.from_ns = now_ns;
     }
 
     pub fn began_ns(&self) -> u64 {
-        self.began_ns
+        self.account.from_ns
+    }
+
+    /// Closes the account at this moment, and begins the next one. What live processes have not sent is to be settled before.
+    pub fn cut(&mut self, now_ns: u64) -> Account {
+        self.close_checkpoints();
+        self.close_blocking();
+        self.close_pauses();
+        self.close_aio();
+        self.close_reclaim();
+        let next = Account::beginning(now_ns, self.account.queries.next());
+        let mut account = std::mem::replace(&mut self.account, next);
+        account.to_ns = now_ns;
+        account.waiting_workers = self.waiting_workers();
+        for backend in self.live.values_mut() {
+            backend.keep_for_leader();
+            account.enter(backend.process.cut(), MAX_BACKENDS);
+        }
+        account.processes.sort_unstable_by_key(|process| process.serial);
+        self.ended_roles.clear();
+        account
+    }
+
+    /// Closes the account for nobody; its beginning stays.
+    pub fn forget(&mut self) {
+        self.cut(self.account.from_ns);
+    }
+
+    /// What the numbers in its accounts stand for.
+    pub fn names(&self) -> Names<'_> {
+        Names { texts: &self.texts, owners: &self.owners, major: self.major }
     }
 
     /// A process of the cluster exists; in the server's own pid namespace it may have another number.
     pub fn appear(&mut self, pid: u32, namespace_pid: Option<u32>) {
-        if let Some(before) = self.live.insert(pid, Backend { namespace_pid, ..Backend::new(pid) }) {
+        let mut backend = Backend::new(pid, &mut self.serial);
+        backend.process.namespace_pid = namespace_pid;
+        if let Some(before) = self.live.insert(pid, backend) {
             // Its exit was not seen (a full ring buffer): the number is in use again.
             self.forget_reclaim(pid);
             self.end(before);
@@ -229,19 +199,19 @@ impl Aggregate {
         let owner = self.owner(identity.database.clone(), identity.user.clone());
         if let Some(backend) = self.live.get_mut(&pid) {
             backend.owner = owner;
-            backend.identity = identity;
+            backend.process.identity = identity;
         }
     }
 
     pub fn identity(&self, pid: u32) -> Option<&Identity> {
-        self.live.get(&pid).map(|backend| &backend.identity)
+        self.live.get(&pid).map(|backend| &backend.process.identity)
     }
 
-    /// The roles of all processes, those that ended in this interval included.
+    /// The roles of all processes, those that ended since an account was last closed included.
     pub fn roles_by_pid(&self) -> HashMap<u32, Role> {
-        let of = |backend: &Backend| (backend.pid, backend.identity.role);
+        let live = self.live.values().map(|backend| (backend.process.pid, backend.process.identity.role));
         // A number that is in use again is that of the one that lives.
-        self.ended.iter().chain(self.live.values()).map(of).collect()
+        self.ended_roles.iter().copied().chain(live).collect()
     }
 
     /// Live processes.
@@ -253,67 +223,33 @@ impl Aggregate {
     /// that was seen.
     pub fn ready(&mut self, pid: u32, startup_ns: Option<u64>, wall_ns: u64, ledger: &KernelLedger) {
         if let Some(backend) = self.live.get_mut(&pid) {
-            backend.startup_ns = startup_ns;
-            // What an earlier report took for time outside is the beginning of the start-up.
+            backend.process.startup_ns = startup_ns;
+            // What an earlier account took for time outside is the beginning of the start-up.
             let (before_ns, before) = std::mem::take(&mut backend.settled);
-            backend.startup.gain(wall_ns.saturating_sub(before_ns), ledger, &before);
+            backend.process.startup.gain(wall_ns.saturating_sub(before_ns), ledger, &before);
         }
     }
 
     /// A class's text.
     pub fn text(&mut self, key: u64, query_id: bool, bytes: &[u8], cut: bool, full: bool) {
         self.texts.learn(key, query_id, bytes, cut, full);
-        self.queries.texts_changed();
+        self.account.queries.texts_changed();
     }
 
     /// A process ended; what it did outside statements is in the record.
     pub fn exit(&mut self, exit: &Exit) {
         if let Some(mut backend) = self.live.remove(&exit.header.pid) {
             backend.settle_outside(exit.outside_ns, &exit.outside, &exit.idle, &exit.samples);
-            backend.alive = false;
+            backend.process.alive = false;
             self.leave_to_leader(&mut backend);
             self.forget_reclaim(exit.header.pid);
             self.end(backend);
         }
     }
 
-    /// Forgets what was reported, and keeps who is who: an interval begins.
-    pub fn next_interval(&mut self) {
-        for backend in self.live.values_mut() {
-            backend.keep_for_leader();
-            backend.class = Class::default();
-            backend.outside = Ledger::default();
-            backend.syncs = Syncs::default();
-            backend.startup_ns = None;
-            backend.startup = Ledger::default();
-            backend.idle = IdleInTransaction::default();
-            backend.samples.clear();
-            backend.faults.sum = Default::default();
-        }
-        self.ended.clear();
-        self.other_backends = None;
-        self.queries.clear();
-        (self.tail, self.shares, self.slowest) = Default::default();
-        (self.count, self.unclaimed_workers) = (0, 0);
-        (self.batches, self.pipelined, self.terminated, self.cut) = (0, 0, 0, 0);
-        self.syncs.clear();
-        self.unfinished.clear();
-        self.blocking.next_interval();
-        self.checkpoints.next_interval();
-        self.pairs.clear();
-        self.pauses.next_interval();
-        self.reclaims.next_interval();
-        self.aio.next_interval();
-    }
-
-    /// Statements counted so far, those that began before the profile left out.
+    /// Statements counted since an account was last closed, those that began before the profile left out.
     pub fn statements(&self) -> u64 {
-        self.count
-    }
-
-    /// Statements that were running when the profile began and have ended since.
-    pub fn cut_statements(&self) -> u64 {
-        self.cut
+        self.account.count
     }
 
     fn owner(&mut self, database: Option<String>, user: Option<String>) -> u32 {
@@ -331,49 +267,32 @@ impl Aggregate {
     }
 
     fn end(&mut self, backend: Backend) {
-        if self.live.len() + self.ended.len() < MAX_BACKENDS {
-            self.ended.push(backend);
-            return;
+        if self.ended_roles.len() >= MAX_BACKENDS {
+            self.ended_roles.pop_front();
         }
-        *self.folded.entry("backends_folded").or_default() += 1;
-        let other = self.other_backends.get_or_insert_with(|| Box::new(Backend::new(0)));
-        other.class.merge(&backend.class);
-        other.outside.merge(&backend.outside);
-        other.syncs.merge(&backend.syncs);
-        other.faults.sum.add(backend.faults.sum);
+        self.ended_roles.push_back((backend.process.pid, backend.process.identity.role));
+        self.account.enter(backend.process, MAX_BACKENDS.saturating_sub(self.live.len()));
     }
 }
 
-impl Class {
-    fn merge(&mut self, other: &Self) {
-        self.latency.merge(&other.latency);
-        self.errors += other.errors;
-        self.sent_bytes += other.sent_bytes;
-        self.ledger.merge(&other.ledger);
-        for (event, n) in &other.samples {
-            *self.samples.entry(*event).or_default() += n;
-        }
+#[cfg(test)]
+impl Aggregate {
+    /// What a report would have now.
+    fn fill(&self, report: &mut crate::report::model::Report) {
+        let account = self.clone().cut(self.account.from_ns);
+        account.fill(self.names(), report);
     }
 }
 
 impl Backend {
-    fn new(pid: u32) -> Self {
+    fn new(pid: u32, serial: &mut u64) -> Self {
+        *serial += 1;
         Self {
-            pid,
-            namespace_pid: None,
-            identity: Identity::of(Role::Unknown),
+            process: Process::new(pid, *serial),
             owner: 0,
-            class: Class::default(),
-            outside: Ledger::default(),
             settled: (0, KernelLedger::default()),
             settled_idle: IdleInTransaction::default(),
             settled_samples: Default::default(),
-            startup_ns: None,
-            startup: Ledger::default(),
-            idle: IdleInTransaction::default(),
-            samples: BTreeMap::new(),
-            syncs: Syncs::default(),
-            alive: true,
             last_start_ns: 0,
             counted: (0, 0),
             last_class: LastClass::default(),

@@ -8,7 +8,7 @@ use pgstrobe_common::{
     },
 };
 
-use super::{Aggregate, Backend, Open};
+use super::{Aggregate, Backend, account::Open};
 use crate::ledger::Ledger;
 
 impl Aggregate {
@@ -54,7 +54,7 @@ impl Aggregate {
             ledger.add(elapsed, &inside);
             let owner = backend.owner;
             let query = query.map(|(text, cut)| self.texts.show(&text, cut));
-            self.unfinished.push(Open { pid, owner, query, elapsed_ns: elapsed, began_before: before, ledger });
+            self.account.unfinished.push(Open { pid, owner, query, elapsed_ns: elapsed, began_before: before, ledger });
         }
     }
 }
@@ -68,15 +68,16 @@ impl Backend {
         idle: &IdleInTransaction,
         samples: &[Sample; SAMPLES],
     ) {
+        let process = &mut self.process;
         let (before_ns, before) = std::mem::replace(&mut self.settled, (outside_ns, *outside));
-        self.outside.gain(outside_ns.saturating_sub(before_ns), outside, &before);
+        process.outside.gain(outside_ns.saturating_sub(before_ns), outside, &before);
         let before = std::mem::replace(&mut self.settled_idle, *idle);
-        self.idle.count += idle.count.saturating_sub(before.count);
-        self.idle.total_ns += idle.total_ns.saturating_sub(before.total_ns);
-        self.idle.max_ns = self.idle.max_ns.max(idle.max_ns);
+        process.idle.count += idle.count.saturating_sub(before.count);
+        process.idle.total_ns += idle.total_ns.saturating_sub(before.total_ns);
+        process.idle.max_ns = process.idle.max_ns.max(idle.max_ns);
         let before = std::mem::replace(&mut self.settled_samples, *samples);
         for (sample, before) in samples.iter().zip(&before).filter(|(sample, _)| sample.count != 0) {
-            *self.samples.entry(sample.wait_event_info).or_default() +=
+            *process.samples.entry(sample.wait_event_info).or_default() +=
                 sample.count.saturating_sub(before.count) as u64;
         }
     }

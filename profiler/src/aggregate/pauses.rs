@@ -5,8 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pgstrobe_common::record::Pause;
+use serde::{Deserialize, Serialize};
 
-use super::{Aggregate, queries::ClassKey};
+use super::{
+    Aggregate,
+    account::{Account, Names},
+    queries::ClassKey,
+};
 use crate::vocabulary::Role;
 use crate::{
     hist::Histogram,
@@ -22,27 +27,40 @@ const LONGEST: usize = 20;
 const MAX_PIDS: usize = 100;
 /// Seconds kept apart; what is later goes to the last one.
 const MAX_SECONDS: u64 = 100_000;
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// A text's number, where the pause was in a statement.
 type Key = (Role, Option<u32>);
 
-#[derive(Default)]
+/// Those of a stretch of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pauses {
-    /// Of statements that have not ended, by pid.
-    pending: HashMap<u32, Pending>,
     groups: HashMap<Key, Group>,
-    longest: Vec<(Key, Pause)>,
+    /// Of statements that were open at the end, by what they are: role, text.
+    open: BTreeMap<(Role, Option<String>), Group>,
+    longest: Vec<Longest>,
+    /// By second of the stretch: pauses, and their time.
     seconds: BTreeMap<u64, (u64, u64)>,
 }
 
-struct Pending {
+/// One of the longest; `began_ns` is by the clock of the records.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Longest {
+    /// Where it is known.
+    class: Option<u32>,
+    pause: model::Pause,
+}
+
+/// Of a statement that has not ended.
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Pending {
     start_ns: u64,
     role: Role,
     group: Group,
     longest: Vec<Pause>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Group {
     pids: Vec<u32>,
     latency: Histogram,
@@ -75,19 +93,43 @@ fn keep<T>(list: &mut Vec<T>, one: T, ns: impl Fn(&T) -> u64) {
 }
 
 impl Pauses {
-    /// What was reported is forgotten; a statement that is still open keeps nothing of the interval before.
-    pub fn next_interval(&mut self) {
-        *self = Self::default();
-    }
-
     fn add(&mut self, mut key: Key, group: &Group, longest: impl IntoIterator<Item = Pause>) {
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
             key = (Role::Other, None);
         }
         self.groups.entry(key).or_default().merge(group);
         for pause in longest {
-            keep(&mut self.longest, (key, pause), |kept| kept.1.paused_ns);
+            self.keep(Longest { class: key.1, pause: model_of(&pause, key.0, None) });
         }
+    }
+
+    fn keep(&mut self, longest: Longest) {
+        keep(&mut self.longest, longest, |kept| kept.pause.paused_ns);
+    }
+
+    fn open(&mut self, key: (Role, Option<String>), group: &Group) {
+        let room = self.open.len() < MAX_GROUPS || self.open.contains_key(&key);
+        self.open.entry(if room { key } else { (Role::Other, None) }).or_default().merge(group);
+    }
+
+    /// Adds those of a stretch that began so many nanoseconds after this one.
+    pub fn merge_shifted(&mut self, later: Self, shift_ns: u64) {
+        for (key, group) in &later.groups {
+            self.add(*key, group, []);
+        }
+        for (key, group) in later.open {
+            self.open(key, &group);
+        }
+        later.longest.into_iter().for_each(|longest| self.keep(longest));
+        let shift = (shift_ns + SECOND_NS / 2) / SECOND_NS;
+        for (second, (count, ns)) in later.seconds {
+            self.second(second + shift, count, ns);
+        }
+    }
+
+    fn second(&mut self, second: u64, count: u64, ns: u64) {
+        let sum = self.seconds.entry(second.min(MAX_SECONDS)).or_default();
+        *sum = (sum.0 + count, sum.1 + ns);
     }
 }
 
@@ -95,18 +137,17 @@ impl Aggregate {
     /// A backend was made to pause, and goes on.
     pub fn pause(&mut self, pause: &Pause) {
         let pid = pause.header.pid;
-        let second = pause.header.ts_ns.saturating_sub(self.began_ns) / 1_000_000_000;
-        let sum = self.pauses.seconds.entry(second.min(MAX_SECONDS)).or_default();
-        *sum = (sum.0 + 1, sum.1 + pause.paused_ns);
+        let second = pause.header.ts_ns.saturating_sub(self.account.from_ns) / SECOND_NS;
+        self.account.pauses.second(second, 1, pause.paused_ns);
         let role = self.identity(pid).map_or(Role::Unknown, |identity| identity.role);
         if pause.start_ns == 0 {
-            return self.pauses.add((role, None), &Group::one(pause), [*pause]);
+            return self.account.pauses.add((role, None), &Group::one(pause), [*pause]);
         }
-        if self.pauses.pending.get(&pid).is_some_and(|pending| pending.start_ns != pause.start_ns) {
+        if self.pauses.get(&pid).is_some_and(|pending| pending.start_ns != pause.start_ns) {
             // The end of that statement was not seen: it has no class.
-            self.leave_pauses(pid);
+            self.leave_pauses(pid, None);
         }
-        let pending = self.pauses.pending.entry(pid).or_insert_with(|| Pending {
+        let pending = self.pauses.entry(pid).or_insert_with(|| Pending {
             start_ns: pause.start_ns,
             role,
             group: Group::default(),
@@ -118,71 +159,87 @@ impl Aggregate {
 
     /// The statement that was made to pause has ended, and has a class.
     pub(super) fn claim_pauses(&mut self, pid: u32, start_ns: u64, class: ClassKey) {
-        if self.pauses.pending.is_empty() {
-            return;
-        }
-        if self.pauses.pending.get(&pid).is_some_and(|pending| pending.start_ns != start_ns) {
-            return self.leave_pauses(pid);
-        }
-        if let Some(pending) = self.pauses.pending.remove(&pid) {
-            self.pauses.add((pending.role, Some(class.0)), &pending.group, pending.longest);
+        if let Some(pending) = self.pauses.get(&pid) {
+            let class = (pending.start_ns == start_ns).then_some(class.0);
+            self.leave_pauses(pid, class);
         }
     }
 
-    fn leave_pauses(&mut self, pid: u32) {
-        if let Some(pending) = self.pauses.pending.remove(&pid) {
-            self.pauses.add((pending.role, None), &pending.group, pending.longest);
+    fn leave_pauses(&mut self, pid: u32, class: Option<u32>) {
+        if let Some(pending) = self.pauses.remove(&pid) {
+            self.account.pauses.add((pending.role, class), &pending.group, pending.longest);
         }
     }
 
-    pub(super) fn fill_pauses(&self, into: &mut model::Pauses) {
-        let query = |key: &Key| key.1.map(|text| self.texts.get(text).text.clone());
+    /// The account is closed: what statements did that are still open is told by their texts, and forgotten.
+    pub(super) fn close_pauses(&mut self) {
+        for (pid, pending) in self.pauses.drain() {
+            let query = self.account.open(pid).and_then(|open| open.query.clone());
+            for pause in &pending.longest {
+                let pause = model_of(pause, pending.role, query.clone());
+                self.account.pauses.keep(Longest { class: None, pause });
+            }
+            self.account.pauses.open((pending.role, query), &pending.group);
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn fill_pauses(&self, names: Names<'_>, into: &mut model::Pauses) {
         let mut all = Histogram::new();
-        let mut by: Vec<model::PausedBy> = Vec::new();
-        let mut longest: Vec<model::Pause> =
-            self.pauses.longest.iter().map(|(key, pause)| self.pause_model(pause, key.0, query(key))).collect();
-        let ended = self.pauses.groups.iter().map(|(key, group)| (key.0, query(key), group));
-        let open = self.pauses.pending.iter().map(|(pid, pending)| {
-            let open = self.unfinished.iter().find(|open| open.pid == *pid);
-            let query = open.and_then(|open| open.query.clone());
-            longest.extend(pending.longest.iter().map(|pause| self.pause_model(pause, pending.role, query.clone())));
-            (pending.role, query, &pending.group)
-        });
-        for (role, query, group) in ended.chain(open) {
-            all.merge(&group.latency);
-            by.push(model::PausedBy {
-                role: role.into(),
-                query,
-                pids: group.pids.clone(),
-                total_ns: group.latency.sum(),
-                latency: group.latency.summary(),
-            });
+        let mut by: BTreeMap<(Role, Option<String>), Group> = self.pauses.open.clone();
+        for ((role, class), group) in &self.pauses.groups {
+            by.entry((*role, class.map(|class| names.text(class)))).or_default().merge(group);
         }
+        let mut by: Vec<_> = by
+            .into_iter()
+            .map(|((role, query), group)| {
+                all.merge(&group.latency);
+                model::PausedBy {
+                    role: role.into(),
+                    query,
+                    pids: group.pids,
+                    total_ns: group.latency.sum(),
+                    latency: group.latency.summary(),
+                }
+            })
+            .collect();
         by.sort_by(|a, b| (b.total_ns, &a.query, &a.role).cmp(&(a.total_ns, &b.query, &b.role)));
+        let mut longest: Vec<_> = self.pauses.longest.iter().map(|one| one.model(self.from_ns, names)).collect();
         longest.sort_by_key(|pause| (std::cmp::Reverse(pause.paused_ns), pause.began_ns));
-        longest.truncate(LONGEST);
         let seconds = self.pauses.seconds.clone();
         *into = model::Pauses { total_ns: all.sum(), latency: all.summary(), by, longest, seconds };
     }
+}
 
-    fn pause_model(&self, pause: &Pause, role: Role, query: Option<String>) -> model::Pause {
-        let page = page_bytes();
-        let limits = &pause.limits;
+impl Longest {
+    fn model(&self, from_ns: u64, names: Names<'_>) -> model::Pause {
+        let class = self.class.map(|class| names.text(class));
         model::Pause {
-            pid: pause.header.pid,
-            role: role.into(),
-            query,
-            began_ns: pause.header.ts_ns.saturating_sub(self.began_ns),
-            paused_ns: pause.paused_ns,
-            device: device::text(&limits.device),
-            device_name: None,
-            dirty_bytes: limits.dirty * page,
-            background_limit_bytes: limits.background * page,
-            limit_bytes: limits.limit * page,
-            device_dirty_bytes: limits.device_dirty * page,
-            device_limit_bytes: limits.device_limit * page,
-            allowed_bytes_per_second: limits.rate.saturating_mul(page),
+            query: class.or_else(|| self.pause.query.clone()),
+            began_ns: self.pause.began_ns.saturating_sub(from_ns),
+            ..self.pause.clone()
         }
+    }
+}
+
+fn model_of(pause: &Pause, role: Role, query: Option<String>) -> model::Pause {
+    let page = page_bytes();
+    let limits = &pause.limits;
+    model::Pause {
+        pid: pause.header.pid,
+        role: role.into(),
+        query,
+        began_ns: pause.header.ts_ns,
+        paused_ns: pause.paused_ns,
+        device: device::text(&limits.device),
+        device_name: None,
+        dirty_bytes: limits.dirty * page,
+        background_limit_bytes: limits.background * page,
+        limit_bytes: limits.limit * page,
+        device_dirty_bytes: limits.device_dirty * page,
+        device_limit_bytes: limits.device_limit * page,
+        allowed_bytes_per_second: limits.rate.saturating_mul(page),
     }
 }
 
@@ -235,7 +292,7 @@ mod tests {
         assert_eq!((worst.dirty_bytes, worst.limit_bytes), (100 * page_bytes(), 120 * page_bytes()));
         assert_eq!(pauses.seconds[&0], (1, 200_000_000));
         assert_eq!(pauses.seconds.len(), 3);
-        aggregate.next_interval();
+        aggregate.forget();
         let mut report = Report::default();
         aggregate.fill(&mut report);
         assert_eq!(report.storage.writeback.pauses, model::Pauses::default());

@@ -1,15 +1,18 @@
 //! Statement classes, per database and user: a list, so that whoever knows a class's place needs no look-up. A backend
 //! mostly repeats itself, hence it remembers the place of its last statement.
 
+use std::collections::BTreeMap;
+
 use pgstrobe_common::{
     faults::Faults,
     record::{Finished, STATEMENT_QUERY_ID},
 };
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Class, MAX_CLASSES,
-    io::Io,
+    MAX_CLASSES,
+    io::{self, Io},
     texts::{self, Texts},
 };
 use crate::{hist::Histogram, ledger::Ledger};
@@ -17,8 +20,31 @@ use crate::{hist::Histogram, ledger::Ledger};
 /// Text and owner of a class.
 pub(super) type ClassKey = (u32, u32);
 
+/// What statements have in common, of a class or of a process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Class {
+    pub latency: Histogram,
+    pub errors: u64,
+    pub sent_bytes: u64,
+    pub ledger: Ledger,
+    /// Wait events it was seen under on a CPU.
+    pub samples: BTreeMap<u32, u64>,
+}
+
+impl Class {
+    pub fn merge(&mut self, other: &Self) {
+        self.latency.merge(&other.latency);
+        self.errors += other.errors;
+        self.sent_bytes += other.sent_bytes;
+        self.ledger.merge(&other.ledger);
+        for (event, n) in &other.samples {
+            *self.samples.entry(*event).or_default() += n;
+        }
+    }
+}
+
 /// A statement class.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Query {
     pub class: Class,
     /// Parallel workers that ended for its statements.
@@ -31,6 +57,19 @@ pub(super) struct Query {
     pub faults: Faults,
     /// Of its statements, those during checkpoints.
     pub during: Option<Box<Histogram>>,
+}
+
+impl Query {
+    fn add(&mut self, other: &Self) {
+        self.class.merge(&other.class);
+        self.worker_processes += other.worker_processes;
+        self.workers.merge(&other.workers);
+        io::merge(&mut self.io, &other.io);
+        self.faults.add(other.faults);
+        if let Some(during) = &other.during {
+            self.during.get_or_insert_default().merge(during);
+        }
+    }
 }
 
 /// Where a class is in the list.
@@ -49,11 +88,13 @@ pub(super) struct LastClass {
     place: Place,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Queries {
     list: Vec<(ClassKey, Query)>,
+    #[serde(skip)]
     places: FxHashMap<ClassKey, u32>,
     /// Changes whenever a remembered place may be wrong.
+    #[serde(skip)]
     epoch: u32,
 }
 
@@ -109,10 +150,25 @@ impl Queries {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.places.clear();
-        self.texts_changed();
+    /// Those of the next stretch of time, in which no place of this one holds.
+    pub fn next(&self) -> Self {
+        Self { epoch: self.epoch.wrapping_add(1), ..Self::default() }
+    }
+
+    /// Adds those of a later stretch; how many statements found no room in a class of their own.
+    pub fn merge_all(&mut self, later: Self) -> u64 {
+        if self.places.len() != self.list.len() {
+            self.places = self.list.iter().enumerate().map(|(at, (key, _))| (*key, at as u32)).collect();
+        }
+        let mut folded = 0;
+        for (key, query) in &later.list {
+            let place = self.enter(*key);
+            if place.folded {
+                folded += query.class.latency.count();
+            }
+            self.at(place).add(query);
+        }
+        folded
     }
 }
 
@@ -130,7 +186,7 @@ mod tests {
         queries.texts_changed();
         let class = place(&mut queries, &mut texts);
         assert_ne!(class.0, texts::UNKNOWN);
-        queries.clear();
+        queries = queries.next();
         assert_eq!(place(&mut queries, &mut texts), class);
         assert_eq!(queries.iter().count(), 1);
     }

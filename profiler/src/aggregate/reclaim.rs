@@ -15,8 +15,14 @@ use pgstrobe_common::{
     state::{BACKEND_OPEN, Backend as KernelBackend},
 };
 
-use super::{Aggregate, MAX_BACKENDS, queries::ClassKey};
-use crate::{kernel::vm::page_bytes, postgres::backend::Role, report::model};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Aggregate, MAX_BACKENDS,
+    account::{Account, Names},
+    queries::ClassKey,
+};
+use crate::{kernel::vm::page_bytes, postgres::backend::Role, report::model, time::Merge};
 
 /// Pairs of role and class kept apart.
 const MAX_GROUPS: usize = 1_000;
@@ -28,13 +34,20 @@ const MAX_WORKERS: usize = 1_000;
 /// A text's number, where it was in a statement.
 type Key = (Role, Option<u32>);
 
-#[derive(Default)]
+/// Those of a stretch of time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Reclaims {
     groups: HashMap<Key, Group>,
-    /// Statements that are open at the end of the interval: role, text.
-    open: Vec<(Role, Option<String>, Group)>,
+    /// Of statements that were open at the end, by what they are: role, text.
+    open: BTreeMap<(Role, Option<String>), Group>,
     backends: BTreeMap<u32, (Role, ReclaimSums)>,
-    /// What of a live process was reported: outside statements, and of the statement that was open.
+}
+
+/// What goes on from one stretch to the next.
+#[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Going {
+    /// What of a live process is in accounts: outside statements, and of the statement that was open.
     reported: HashMap<u32, Reported>,
     /// Of workers that ended, by leader: when, and what they freed.
     workers: HashMap<u32, Vec<(u64, Group)>>,
@@ -49,7 +62,7 @@ struct Reported {
     ended_start_ns: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Group {
     pids: Vec<u32>,
     sums: ReclaimSums,
@@ -83,20 +96,16 @@ impl Group {
 }
 
 impl Reclaims {
-    /// What was reported is forgotten; what is cumulative goes on from there.
-    pub fn next_interval(&mut self) {
-        self.groups.clear();
-        self.open.clear();
-        self.backends.clear();
-        // They were reported, without their class.
-        self.workers.clear();
-    }
-
     fn enter(&mut self, mut key: Key, group: &Group) {
         if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&key) {
             key = (Role::Other, None);
         }
         self.groups.entry(key).or_default().merge(group);
+    }
+
+    fn open(&mut self, key: (Role, Option<String>), group: &Group) {
+        let room = self.open.len() < MAX_GROUPS || self.open.contains_key(&key);
+        self.open.entry(if room { key } else { (Role::Other, None) }).or_default().merge(group);
     }
 
     /// Of one backend, wherever it was.
@@ -109,6 +118,20 @@ impl Reclaims {
     }
 }
 
+impl Merge for Reclaims {
+    fn merge(&mut self, later: Self) {
+        for (key, group) in later.groups {
+            self.enter(key, &group);
+        }
+        for (key, group) in later.open {
+            self.open(key, &group);
+        }
+        for (pid, (role, sums)) in later.backends {
+            self.of_backend(pid, role, &sums);
+        }
+    }
+}
+
 impl Aggregate {
     /// What a statement freed, or a process outside statements until its exit.
     pub fn reclaimed(&mut self, record: &Reclaimed) {
@@ -117,59 +140,60 @@ impl Aggregate {
         let role = identity.map_or(Role::Unknown, |identity| identity.role);
         let leader = identity.filter(|one| one.role == Role::ParallelWorker).and_then(|one| one.leader);
         if record.flags & RECLAIM_OUTSIDE != 0 {
-            let before = self.reclaims.reported.remove(&pid).unwrap_or_default();
+            let before = self.reclaim.reported.remove(&pid).unwrap_or_default();
             let sums = since(&record.sums, &before.outside);
             if !is_empty(&sums) {
-                self.reclaims.of_backend(pid, role, &sums);
+                self.account.reclaims.of_backend(pid, role, &sums);
                 let group = Group::one(pid, sums);
                 match leader {
                     Some(leader) => self.leave_reclaim(leader, record.header.ts_ns, role, group),
-                    None => self.reclaims.enter((role, None), &group),
+                    None => self.account.reclaims.enter((role, None), &group),
                 }
             }
             return;
         }
-        let reported = self.reclaims.reported.entry(pid).or_default();
+        let reported = self.reclaim.reported.entry(pid).or_default();
         reported.ended_start_ns = record.start_ns;
         let before = if reported.start_ns == record.start_ns { reported.inside } else { ReclaimSums::default() };
         let sums = since(&record.sums, &before);
         if is_empty(&sums) {
             return;
         }
-        self.reclaims.of_backend(pid, role, &sums);
+        self.account.reclaims.of_backend(pid, role, &sums);
         let class = Finished { class_key: record.class_key, flags: record.flags, ..Finished::default() };
         let Some(backend) = self.live.get_mut(&pid) else {
-            return self.reclaims.enter((role, None), &Group::one(pid, sums));
+            return self.account.reclaims.enter((role, None), &Group::one(pid, sums));
         };
-        let place = self.queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
-        self.reclaims.enter((role, Some(place.class.0)), &Group::one(pid, sums));
+        let queries = &mut self.account.queries;
+        let place = queries.place(backend.owner, &mut backend.last_class, &class, &mut self.texts);
+        self.account.reclaims.enter((role, Some(place.class.0)), &Group::one(pid, sums));
     }
 
     /// A worker's account waits for the class of its leader's statement.
     fn leave_reclaim(&mut self, leader: u32, ended_ns: u64, role: Role, group: Group) {
-        let waiting = self.reclaims.workers.entry(leader).or_default();
+        let waiting = self.reclaim.workers.entry(leader).or_default();
         if waiting.len() < MAX_WORKERS && self.live.contains_key(&leader) {
             return waiting.push((ended_ns, group));
         }
-        self.reclaims.enter((role, None), &group);
+        self.account.reclaims.enter((role, None), &group);
     }
 
     /// A process is gone, and what its workers left finds no class any more.
     pub(super) fn forget_reclaim(&mut self, pid: u32) {
-        self.reclaims.reported.remove(&pid);
-        for (_, group) in self.reclaims.workers.remove(&pid).unwrap_or_default() {
-            self.reclaims.enter((Role::ParallelWorker, None), &group);
+        self.reclaim.reported.remove(&pid);
+        for (_, group) in self.reclaim.workers.remove(&pid).unwrap_or_default() {
+            self.account.reclaims.enter((Role::ParallelWorker, None), &group);
         }
     }
 
     /// A statement that slept has ended, and has a class.
     pub(super) fn claim_reclaim(&mut self, pid: u32, finished: &Finished, class: ClassKey) {
-        if self.reclaims.workers.is_empty() {
+        if self.reclaim.workers.is_empty() {
             return;
         }
-        for (ended_ns, group) in self.reclaims.workers.remove(&pid).unwrap_or_default() {
+        for (ended_ns, group) in self.reclaim.workers.remove(&pid).unwrap_or_default() {
             let its = (finished.start_ns..=finished.end_ns).contains(&ended_ns);
-            self.reclaims.enter((Role::ParallelWorker, its.then_some(class.0)), &group);
+            self.account.reclaims.enter((Role::ParallelWorker, its.then_some(class.0)), &group);
         }
     }
 
@@ -182,7 +206,7 @@ impl Aggregate {
         let Some(identity) = self.identity(pid) else { return };
         let role = identity.role;
         let leader = identity.leader;
-        let reported = self.reclaims.reported.entry(pid).or_default();
+        let reported = self.reclaim.reported.entry(pid).or_default();
         let gained = since(outside, &reported.outside);
         reported.outside = *outside;
         let mut open = ReclaimSums::default();
@@ -191,35 +215,44 @@ impl Aggregate {
             (reported.start_ns, reported.inside) = (state.start_ns, *inside);
             open = since(inside, &before);
         }
-        let text = |pid| self.unfinished.iter().find(|open| open.pid == pid).and_then(|open| open.query.clone());
+        let text = |account: &Account, pid| account.open(pid).and_then(|open| open.query.clone());
         if !is_empty(&gained) {
-            self.reclaims.of_backend(pid, role, &gained);
-            match leader.and_then(text) {
-                Some(text) => self.reclaims.open.push((role, Some(text), Group::one(pid, gained))),
-                None => self.reclaims.enter((role, None), &Group::one(pid, gained)),
+            self.account.reclaims.of_backend(pid, role, &gained);
+            match leader.and_then(|leader| text(&self.account, leader)) {
+                Some(text) => self.account.reclaims.open((role, Some(text)), &Group::one(pid, gained)),
+                None => self.account.reclaims.enter((role, None), &Group::one(pid, gained)),
             }
         }
         if !is_empty(&open) {
-            let text = text(pid).unwrap_or_else(|| "(text not known)".into());
-            self.reclaims.of_backend(pid, role, &open);
-            self.reclaims.open.push((role, Some(text), Group::one(pid, open)));
+            let text = text(&self.account, pid).unwrap_or_else(|| "(text not known)".into());
+            self.account.reclaims.of_backend(pid, role, &open);
+            self.account.reclaims.open((role, Some(text)), &Group::one(pid, open));
         }
     }
 
-    pub(super) fn fill_reclaim(&self, into: &mut model::Memory) {
+    /// The account is closed: what workers left for statements that are still open is told by their texts.
+    pub(super) fn close_reclaim(&mut self) {
+        for (leader, groups) in self.reclaim.workers.drain() {
+            let query = self.account.open(leader).and_then(|open| open.query.clone());
+            for (_, group) in groups {
+                self.account.reclaims.open((Role::ParallelWorker, query.clone()), &group);
+            }
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn fill_reclaim(&self, names: Names<'_>, into: &mut model::Memory) {
         let reclaims = &self.reclaims;
         let mut all = ReclaimSums::default();
         reclaims.backends.values().for_each(|(_, sums)| add(&mut all, sums));
         (into.host, into.cgroup) = (model_of(&all[RECLAIM_HOST]), model_of(&all[RECLAIM_CGROUP]));
         let mut by: BTreeMap<(Role, Option<String>), Group> = BTreeMap::new();
         for ((role, text), group) in &reclaims.groups {
-            by.entry((*role, text.map(|text| self.texts.get(text).text.clone()))).or_default().merge(group);
+            by.entry((*role, text.map(|text| names.text(text)))).or_default().merge(group);
         }
-        for (role, text, group) in &reclaims.open {
-            by.entry((*role, text.clone())).or_default().merge(group);
-        }
-        for group in reclaims.workers.values().flatten() {
-            by.entry((Role::ParallelWorker, None)).or_default().merge(&group.1);
+        for (key, group) in &reclaims.open {
+            by.entry(key.clone()).or_default().merge(group);
         }
         into.by = by
             .into_iter()
@@ -311,9 +344,9 @@ mod tests {
         assert_eq!((memory.cgroup.count, memory.cgroup.cpu_ns, memory.host.max_ns), (10, 250, 299));
         assert_eq!(memory.host.freed_bytes, 64 * page_bytes());
         assert_eq!(memory.backends.len(), 2);
-        assert!(aggregate.reclaims.workers.is_empty() && aggregate.reclaims.reported.len() == 1);
+        assert!(aggregate.reclaim.workers.is_empty() && aggregate.reclaim.reported.len() == 1);
         aggregate.exit(&Exit { header: Header { pid: 7, ..Header::default() }, ..Exit::default() });
-        assert!(aggregate.reclaims.reported.is_empty());
+        assert!(aggregate.reclaim.reported.is_empty());
     }
 
     #[test]
@@ -329,7 +362,7 @@ mod tests {
         let first = memory(&aggregate);
         assert_eq!((first.host.total_ns, first.cgroup.total_ns), (300, 100));
         assert_eq!(first.by[0].query.as_deref(), Some("(text not known)"));
-        aggregate.next_interval();
+        aggregate.forget();
         aggregate.settle_reclaim(7, &state);
         assert_eq!(memory(&aggregate), model::Memory::default());
         // The statement goes on, and ends.
@@ -338,7 +371,7 @@ mod tests {
         state.reclaim.inside = sums(RECLAIM_HOST, 700);
         aggregate.settle_reclaim(7, &state);
         assert_eq!(memory(&aggregate).host.total_ns, 400);
-        aggregate.next_interval();
+        aggregate.forget();
         aggregate.reclaimed(&record(7, 0, RECLAIM_OUTSIDE, 3_000, sums(RECLAIM_CGROUP, 150)));
         assert_eq!(memory(&aggregate).cgroup.total_ns, 50);
     }

@@ -15,8 +15,9 @@ impl Aggregate {
             return;
         }
         let Some(backend) = self.live.get_mut(&pid) else { return };
-        let place = self.queries.place(backend.owner, &mut backend.last_class, finished, &mut self.texts);
-        for class in [&mut self.queries.at(place).class, &mut backend.class] {
+        let queries = &mut self.account.queries;
+        let place = queries.place(backend.owner, &mut backend.last_class, finished, &mut self.texts);
+        for class in [&mut queries.at(place).class, &mut backend.process.class] {
             for sample in samples.iter().filter(|sample| sample.count != 0) {
                 *class.samples.entry(sample.wait_event_info).or_default() += sample.count as u64;
             }

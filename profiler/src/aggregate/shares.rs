@@ -7,19 +7,21 @@
 //! rest have no quantile.
 
 use pgstrobe_common::{ledger::Ledger as KernelLedger, record::Finished};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cause::Sleep,
     hist::Histogram,
     postgres::wait_event::{self, WaitEvent},
     report::model,
+    time::Merge,
     vocabulary::{Cause, State},
 };
 
 const MAX_PARTS: usize = 64;
 const QUANTILE: f64 = 0.99;
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Shares {
     /// By wait event and kind of sleep; few, so a list.
     parts: Vec<((u32, Sleep), Histogram)>,
@@ -48,12 +50,7 @@ impl Shares {
     pub fn slept(&mut self, wall_ns: u64, ledger: &KernelLedger) {
         for part in ledger.parts.iter().take_while(|part| part.count != 0) {
             let key = (part.wait_event_info, Sleep::of(part.context));
-            let known = self.parts.iter().position(|(known, _)| *known == key);
-            if known.is_none() && self.parts.len() < MAX_PARTS {
-                self.parts.push((key, Histogram::new()));
-            }
-            let new = self.parts.len().wrapping_sub(1);
-            if let Some((_, histogram)) = self.parts.get_mut(known.unwrap_or(new)).filter(|(known, _)| *known == key) {
+            if let Some(histogram) = self.part(key) {
                 histogram.record(part.ns);
             }
         }
@@ -68,6 +65,18 @@ impl Shares {
         }
         self.left.record(wall_ns);
         self.left_cpu.record(ledger.cpu_ns);
+    }
+
+    /// The histogram of a kind of wait, where there is room for it.
+    fn part(&mut self, key: (u32, Sleep)) -> Option<&mut Histogram> {
+        let known = self.parts.iter().position(|(known, _)| *known == key);
+        let at = known.or_else(|| {
+            (self.parts.len() < MAX_PARTS).then(|| {
+                self.parts.push((key, Histogram::new()));
+                self.parts.len() - 1
+            })
+        })?;
+        self.parts.get_mut(at).map(|(_, histogram)| histogram)
     }
 
     /// Enters the quantiles into the ledger of all statements, whose latencies are `all`.
@@ -96,6 +105,24 @@ impl Shares {
         let mut cpu = all.clone();
         cpu.replace(&self.left, &self.left_cpu);
         set(State::Cpu, &none, None, &cpu);
+    }
+}
+
+impl Merge for Shares {
+    fn merge(&mut self, later: Self) {
+        let Self { parts, woken, preempted, throttled, interrupted, other, left, left_cpu } = &later;
+        for (key, histogram) in parts {
+            if let Some(known) = self.part(*key) {
+                known.merge(histogram);
+            }
+        }
+        self.woken.merge(woken);
+        self.preempted.merge(preempted);
+        self.throttled.merge(throttled);
+        self.interrupted.merge(interrupted);
+        self.other.merge(other);
+        self.left.merge(left);
+        self.left_cpu.merge(left_cpu);
     }
 }
 

@@ -1,10 +1,17 @@
 //! The slowest single statements, each with its own ledger: ten of them, so the memory is bounded by that.
 
-use super::{Aggregate, queries::ClassKey};
-use crate::{ledger::Ledger, report::model};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Aggregate,
+    account::{Account, Names},
+    queries::ClassKey,
+};
+use crate::{ledger::Ledger, report::model, time::Merge};
 
 const KEPT: usize = 10;
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Slow {
     pub pid: u32,
     pub class: ClassKey,
@@ -15,7 +22,7 @@ pub(super) struct Slow {
     pub blocker: Option<model::Blocker>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slowest {
     /// The slowest first; of equals, the one seen first.
     kept: Vec<Slow>,
@@ -40,6 +47,12 @@ impl Slowest {
     }
 }
 
+impl Merge for Slowest {
+    fn merge(&mut self, later: Self) {
+        later.kept.into_iter().for_each(|slow| self.insert(slow));
+    }
+}
+
 impl Aggregate {
     /// A wait of a live backend for another one ended. Its longest since its last statement that slept stands with its
     /// next one that does, if that is among the slowest: the wait's record comes before the statement's.
@@ -50,20 +63,23 @@ impl Aggregate {
         }
     }
 
-    pub(super) fn slowest(&self) -> Vec<model::Slow> {
+}
+
+impl Account {
+    pub(super) fn slowest(&self, names: Names<'_>) -> Vec<model::Slow> {
         let of = |slow: &Slow| {
-            let text = self.texts.get(slow.class.0);
-            let (database, user) = self.owners[slow.class.1 as usize].clone();
+            let text = names.texts.get(slow.class.0);
+            let (database, user) = names.owner(slow.class.1);
             model::Slow {
                 pid: slow.pid,
                 query_id: text.query_id.clone(),
                 query: text.text.clone(),
                 database,
                 user,
-                began_ns: slow.start_ns.saturating_sub(self.began_ns),
+                began_ns: slow.start_ns.saturating_sub(self.from_ns),
                 latency_ns: slow.latency_ns,
                 error: slow.error,
-                ledger: slow.ledger.model(self.major),
+                ledger: slow.ledger.model(names.major),
                 blocker: slow.blocker.clone(),
             }
         };
@@ -99,7 +115,7 @@ mod tests {
             wall = wall * 7_919 % 10_007;
             aggregate.statement(7, &finished(1_000 + n, wall), None);
         }
-        let slowest = aggregate.slowest();
+        let slowest = aggregate.account.slowest(aggregate.names());
         let latencies: Vec<_> = slowest.iter().map(|slow| slow.latency_ns).collect();
         let mut all: Vec<u64> = std::iter::successors(Some(7_919), |w| Some(w * 7_919 % 10_007)).take(1_000).collect();
         all.sort_unstable_by_key(|wall| std::cmp::Reverse(*wall));
@@ -119,7 +135,7 @@ mod tests {
         let flags = STATEMENT_ERROR;
         aggregate.statement(7, &Finished { flags, ..finished(3_000, 500) }, Some(&KernelLedger::default()));
         aggregate.statement(7, &finished(4_000, 400), Some(&KernelLedger::default()));
-        let slowest = aggregate.slowest();
+        let slowest = aggregate.account.slowest(aggregate.names());
         let blockers: Vec<_> = slowest.iter().map(|slow| slow.blocker.as_ref().map(|by| by.pid)).collect();
         assert_eq!(blockers, [Some(2), None, None]);
         assert_eq!((slowest[0].error, slowest[0].began_ns), (true, 2_000));

@@ -9,7 +9,11 @@ use pgstrobe_common::{
     record::{Finished, STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED, STATEMENT_TERMINATED},
 };
 
-use super::{Aggregate, Backend, Class, queries, slowest::Slow};
+use super::{
+    Aggregate, known,
+    queries::{self, Class},
+    slowest::Slow,
+};
 use crate::ledger::{Ledger, Short};
 
 /// Flags that are counted.
@@ -39,12 +43,13 @@ impl Aggregate {
     /// Statements of one backend and one class, at least one.
     fn fold(&mut self, pid: u32, statements: &[Finished], slept: Option<&KernelLedger>) {
         let Some(first) = statements.first() else { return };
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
-        let place = self.queries.place(backend.owner, &mut backend.last_class, first, &mut self.texts);
+        let backend = known(&mut self.live, &mut self.serial, pid);
+        let account = &mut self.account;
+        let place = account.queries.place(backend.owner, &mut backend.last_class, first, &mut self.texts);
         if place.folded {
-            *self.folded.entry("classes_folded").or_default() += statements.len() as u64;
+            account.folded.classes += statements.len() as u64;
         }
-        let query = self.queries.at(place);
+        let query = account.queries.at(place);
         let mut run = Run::default();
         for finished in statements {
             let short = Short::of(finished);
@@ -58,38 +63,40 @@ impl Aggregate {
             }
             let flags = finished.flags;
             if flags & COUNTED != 0 {
-                self.batches += (flags & STATEMENT_BATCH != 0) as u64;
-                self.pipelined += (flags & STATEMENT_PIPELINED != 0) as u64;
-                self.terminated += (flags & STATEMENT_TERMINATED != 0) as u64;
+                account.batches += (flags & STATEMENT_BATCH != 0) as u64;
+                account.pipelined += (flags & STATEMENT_PIPELINED != 0) as u64;
+                account.terminated += (flags & STATEMENT_TERMINATED != 0) as u64;
                 run.errors += (flags & STATEMENT_ERROR != 0) as u64;
                 if flags & STATEMENT_CUT != 0 {
-                    self.cut += 1;
+                    account.cut += 1;
                     continue;
                 }
             }
-            self.count += 1;
+            account.count += 1;
             query.class.latency.record(wall);
-            backend.class.latency.record(wall);
-            if self.checkpoints.statement(finished.start_ns, wall, &short, slept) {
-                self.checkpoints.of_class(query, wall);
+            backend.process.class.latency.record(wall);
+            let middle = finished.start_ns + wall / 2;
+            if let Some(phases) = self.checkpoints.at(middle) {
+                account.folded.checkpoints += account.overlay.statement(phases, middle, wall, &short, slept);
+                account.overlay.of_class(query, wall);
             }
             match slept {
                 Some(ledger) => {
-                    self.tail.slept(wall, ledger);
-                    self.shares.slept(wall, ledger);
+                    account.tail.slept(wall, ledger);
+                    account.shares.slept(wall, ledger);
                 }
                 None => {
-                    self.tail.short(&short);
-                    self.shares.short(finished, wall);
+                    account.tail.short(&short);
+                    account.shares.short(finished, wall);
                 }
             }
-            if self.slowest.admits(wall) {
+            if account.slowest.admits(wall) {
                 let mut ledger = Ledger::default();
                 match slept {
                     Some(part) => ledger.add(wall, part),
                     None => ledger.add_short(&short),
                 }
-                self.slowest.insert(Slow {
+                account.slowest.insert(Slow {
                     pid,
                     class: place.class,
                     start_ns: finished.start_ns,
@@ -100,7 +107,7 @@ impl Aggregate {
                 });
             }
         }
-        backend.class.add(&run, slept);
+        backend.process.class.add(&run, slept);
         query.class.add(&run, slept);
         if slept.is_some() {
             backend.blocked = None;

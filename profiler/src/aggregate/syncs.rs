@@ -4,7 +4,9 @@ use pgstrobe_common::record::{
     PATH_PART_LEN, PATH_PARTS, SYNC_FDATASYNC, SYNC_FILE_RANGE, SYNC_FSYNC, SYNC_MSYNC, SYNC_WRITE, Sync,
 };
 
-use super::{Aggregate, Backend, MAX_SYNC_FILES};
+use serde::{Deserialize, Serialize};
+
+use super::{Aggregate, MAX_SYNC_FILES, known};
 use crate::{
     hist::Histogram,
     postgres::{
@@ -14,7 +16,7 @@ use crate::{
     vocabulary::{FileKind, SyncCall},
 };
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct SyncKey {
     pub pid: u32,
     pub role: Role,
@@ -23,7 +25,7 @@ pub(super) struct SyncKey {
     pub file: String,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Syncs {
     pub latency: Histogram,
     pub errors: u64,
@@ -40,16 +42,11 @@ impl Aggregate {
         if role == Role::Checkpointer {
             self.checkpoints.synced(record.header.ts_ns, record.duration_ns, &place.file);
         }
-        let mut key = SyncKey { pid, role, call: call(record.syscall), kind: place.kind, file: place.file };
-        let known = self.syncs.contains_key(&key);
-        self.new_files.extend(place.detail.filter(|_| !known && self.new_files.len() < MAX_SYNC_FILES));
-        if self.syncs.len() >= MAX_SYNC_FILES && !known {
-            *self.folded.entry("files_folded").or_default() += 1;
-            key.file = "(other)".into();
-            key.pid = 0;
-        }
-        let backend = self.live.entry(pid).or_insert_with(|| Backend::new(pid));
-        for syncs in [self.syncs.entry(key).or_default(), &mut backend.syncs] {
+        let key = SyncKey { pid, role, call: call(record.syscall), kind: place.kind, file: place.file };
+        let is_known = self.account.syncs.contains_key(&key);
+        self.new_files.extend(place.detail.filter(|_| !is_known && self.new_files.len() < MAX_SYNC_FILES));
+        let backend = known(&mut self.live, &mut self.serial, pid);
+        for syncs in [self.account.sync(key), &mut backend.process.syncs] {
             syncs.latency.record(record.duration_ns);
             syncs.errors += (record.ret < 0) as u64;
         }

@@ -6,11 +6,13 @@
 //! words for every kind of wait that its statements met.
 
 use pgstrobe_common::ledger::Ledger as KernelLedger;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     hist::TOP_NS,
     ledger::{Ledger, Short},
     report::model,
+    time::Merge,
 };
 
 /// One in so many statements belongs to the tail.
@@ -21,19 +23,33 @@ const SUB: usize = 64;
 /// The last one is that of [`TOP_NS`] and of all beyond.
 const BUCKETS: usize = index(TOP_NS) + 1;
 
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tail {
-    buckets: Vec<Bucket>,
+    /// Where a bucket is in `filled`, plus 1, or 0: made with the first statement.
+    #[serde(skip)]
+    places: Vec<u16>,
+    /// Those with statements, by their number, in the order in which they came.
+    filled: Vec<(u16, Bucket)>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Bucket {
     count: u64,
     ledger: Ledger,
 }
 
-impl Default for Tail {
-    fn default() -> Self {
-        Self { buckets: vec![Bucket::default(); BUCKETS] }
+impl Bucket {
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.ledger.merge(&other.ledger);
+    }
+}
+
+impl Merge for Tail {
+    fn merge(&mut self, later: Self) {
+        for (number, bucket) in &later.filled {
+            self.at(usize::from(*number).min(BUCKETS - 1)).add(bucket);
+        }
     }
 }
 
@@ -54,44 +70,64 @@ impl Tail {
 
     #[inline]
     fn bucket(&mut self, wall_ns: u64) -> &mut Bucket {
-        &mut self.buckets[index(wall_ns.min(TOP_NS))]
+        self.at(index(wall_ns.min(TOP_NS)))
+    }
+
+    #[inline]
+    fn at(&mut self, number: usize) -> &mut Bucket {
+        if self.places.is_empty() {
+            self.find_places();
+        }
+        if self.places[number] == 0 {
+            self.filled.push((number as u16, Bucket::default()));
+            self.places[number] = self.filled.len() as u16;
+        }
+        &mut self.filled[usize::from(self.places[number]) - 1].1
+    }
+
+    #[cold]
+    fn find_places(&mut self) {
+        self.places = vec![0; BUCKETS];
+        for (at, (number, _)) in self.filled.iter().enumerate() {
+            self.places[usize::from(*number).min(BUCKETS - 1)] = at as u16 + 1;
+        }
     }
 
     /// The slowest apart from the rest; none without statements, or where all share one bucket.
     pub fn model(&self, major: u32) -> Option<model::Tail> {
-        let total: u64 = self.buckets.iter().map(|bucket| bucket.count).sum();
-        let from = self.boundary(total)?;
-        let sum = |buckets: &[Bucket]| {
-            buckets.iter().fold(Bucket::default(), |mut sum, bucket| {
-                sum.count += bucket.count;
-                sum.ledger.merge(&bucket.ledger);
+        let mut filled: Vec<_> = self.filled.iter().map(|(number, bucket)| (usize::from(*number), bucket)).collect();
+        filled.sort_unstable_by_key(|(number, _)| *number);
+        let total: u64 = filled.iter().map(|(_, bucket)| bucket.count).sum();
+        let from = boundary(&filled, total)?;
+        let sum = |buckets: &[(usize, &Bucket)]| {
+            buckets.iter().fold(Bucket::default(), |mut sum, (_, bucket)| {
+                sum.add(bucket);
                 sum
             })
         };
-        let (rest, tail) = (sum(&self.buckets[..from]), sum(&self.buckets[from..]));
+        let (rest, tail) = (sum(&filled[..from]), sum(&filled[from..]));
         (rest.count != 0).then(|| model::Tail {
-            from_ns: lowest(from),
+            from_ns: lowest(filled[from].0),
             count: tail.count,
             ledger: tail.ledger.model(major),
             rest_count: rest.count,
             rest: rest.ledger.model(major),
         })
     }
+}
 
-    /// The lowest bucket of the tail: that with which its share comes closest to what is wanted, but at least one.
-    fn boundary(&self, total: u64) -> Option<usize> {
-        let mut filled = (0..BUCKETS).rev().filter(|&at| self.buckets[at].count != 0);
-        let mut from = filled.next()?;
-        let mut count = self.buckets[from].count;
-        for at in filled {
-            let next = count + self.buckets[at].count;
-            if (next * ONE_IN).abs_diff(total) > (count * ONE_IN).abs_diff(total) {
-                break;
-            }
-            (from, count) = (at, next);
+/// Where in the list the tail begins: at the bucket with which its share comes closest to what is wanted, but with one at least.
+fn boundary(filled: &[(usize, &Bucket)], total: u64) -> Option<usize> {
+    let mut from = filled.len().checked_sub(1)?;
+    let mut count = filled[from].1.count;
+    while from > 0 {
+        let next = count + filled[from - 1].1.count;
+        if (next * ONE_IN).abs_diff(total) > (count * ONE_IN).abs_diff(total) {
+            break;
         }
-        Some(from)
+        (from, count) = (from - 1, next);
     }
+    Some(from)
 }
 
 const fn index(value: u64) -> usize {

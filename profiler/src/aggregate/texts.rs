@@ -33,6 +33,7 @@ pub struct ClassText {
     pub cut: bool,
 }
 
+#[cfg_attr(test, derive(Clone))]
 pub struct Texts {
     show_literals: bool,
     classes: Vec<ClassText>,

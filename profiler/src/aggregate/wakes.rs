@@ -8,7 +8,14 @@ use std::collections::HashMap;
 
 use pgstrobe_common::record::{WAKE_ACTIVE, WAKE_QUERY_ID, Wake};
 
-use super::{Aggregate, blocking::Ended, queries::ClassKey};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Aggregate,
+    account::{Account, Names},
+    blocking::Ended,
+    queries::ClassKey,
+};
 use crate::vocabulary::{BlockerState, Role};
 use crate::{
     postgres::wait_event::{self, CLASS_LOCK},
@@ -24,6 +31,7 @@ const MAX_PIDS: usize = 100;
 
 /// Wake-ups of a backend since its last statement.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Pending(Vec<Wake>);
 
 impl Pending {
@@ -39,7 +47,7 @@ impl Pending {
 }
 
 /// Waits of one class for another one, under one wait event.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Pair {
     pids: Vec<u32>,
     count: u64,
@@ -50,12 +58,39 @@ struct Pair {
 }
 
 /// Wait event, class that waited, class waited for.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pairs(HashMap<(u32, ClassKey, u32), Pair>);
 
+impl Pair {
+    fn add(&mut self, waiter: u32) {
+        if self.pids.len() < MAX_PIDS && !self.pids.contains(&waiter) {
+            self.pids.push(waiter);
+        }
+    }
+}
+
 impl Pairs {
-    pub fn clear(&mut self) {
-        self.0.clear();
+    fn has_room(&self, key: &(u32, ClassKey, u32)) -> bool {
+        self.0.len() < MAX_PAIRS || self.0.contains_key(key)
+    }
+
+    /// Adds those of a later stretch of time; how many waits found no room.
+    pub fn merge_all(&mut self, later: Self) -> u64 {
+        let mut folded = 0;
+        for (key, pair) in later.0 {
+            if !self.has_room(&key) {
+                folded += pair.count;
+                continue;
+            }
+            let known = self.0.entry(key).or_default();
+            known.count += pair.count;
+            known.total_ns += pair.total_ns;
+            pair.pids.iter().for_each(|pid| known.add(*pid));
+            if pair.max_ns >= known.max_ns {
+                (known.max_ns, known.blocker) = (pair.max_ns, pair.blocker);
+            }
+        }
+        folded
     }
 }
 
@@ -74,7 +109,7 @@ impl Aggregate {
             return;
         }
         // Not in a statement: a worker, or a role that has none.
-        let role = backend.identity.role;
+        let role = backend.process.identity.role;
         self.end_of_wait(wake, None, Some(format!("<{role}>")));
     }
 
@@ -100,18 +135,16 @@ impl Aggregate {
         let Some(class) = class else { return };
         let other = self.class_of_waker(wake).unwrap_or_default();
         let key = (wake.wait_event_info, class, other);
-        if self.pairs.0.len() >= MAX_PAIRS && !self.pairs.0.contains_key(&key) {
-            self.blocking.folded += 1;
+        if !self.account.pairs.has_room(&key) {
+            self.account.blocked.folded += 1;
             return;
         }
-        let longest = self.pairs.0.get(&key).is_none_or(|pair| wake.waited_ns >= pair.max_ns);
+        let longest = self.account.pairs.0.get(&key).is_none_or(|pair| wake.waited_ns >= pair.max_ns);
         let blocker = longest.then(|| self.waker(wake));
-        let pair = self.pairs.0.entry(key).or_default();
+        let pair = self.account.pairs.0.entry(key).or_default();
         pair.count += 1;
         pair.total_ns += wake.waited_ns;
-        if pair.pids.len() < MAX_PIDS && !pair.pids.contains(&wake.header.pid) {
-            pair.pids.push(wake.header.pid);
-        }
+        pair.add(wake.header.pid);
         if let Some(blocker) = blocker {
             pair.max_ns = wake.waited_ns;
             pair.blocker = blocker;
@@ -146,14 +179,17 @@ impl Aggregate {
         }
     }
 
+}
+
+impl Account {
     /// Adds the pairs to the rows of who was waited for.
-    pub(super) fn fill_pairs(&self, rows: &mut Vec<model::Blocking>) {
+    pub(super) fn fill_pairs(&self, names: Names<'_>, rows: &mut Vec<model::Blocking>) {
         rows.extend(self.pairs.0.iter().map(|((event, class, _), pair)| {
-            let event = wait_event::decode(self.major, *event);
+            let event = wait_event::decode(names.major, *event);
             model::Blocking {
                 wait_event_type: event.class.unwrap_or_default().into_owned(),
                 wait_event: event.event.unwrap_or_default().into_owned(),
-                query: self.texts.get(class.0).text.clone(),
+                query: names.text(class.0),
                 pids: pair.pids.clone(),
                 count: pair.count,
                 total_ns: pair.total_ns,

@@ -22,8 +22,10 @@ const MAX_ENTRIES: usize = 64;
 
 /// Workers of one leader that ended, by time.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Workers(Vec<Ended>);
 
+#[cfg_attr(test, derive(Clone))]
 struct Ended {
     ended_ns: u64,
     processes: u64,
@@ -82,29 +84,22 @@ impl Aggregate {
 
     /// A process has ended, and its account is complete.
     pub(super) fn leave_to_leader(&mut self, backend: &mut Backend) {
-        self.unclaimed_workers += backend.workers.processes();
-        if backend.identity.role != Role::ParallelWorker {
+        self.account.unclaimed_workers += backend.workers.processes();
+        if backend.process.identity.role != Role::ParallelWorker {
             return;
         }
         let io = backend.process_io.take();
         let mut ledger = std::mem::take(&mut backend.outside_before);
-        ledger.merge(&backend.outside);
-        match backend.identity.leader.and_then(|leader| self.live.get_mut(&leader)) {
+        ledger.merge(&backend.process.outside);
+        match backend.process.identity.leader.and_then(|leader| self.live.get_mut(&leader)) {
             Some(leader) => leader.workers.push(backend.ended_ns, ledger, io, backend.faults.life),
-            None => self.unclaimed_workers += 1,
+            None => self.account.unclaimed_workers += 1,
         }
     }
 
-    /// What the report says of workers without a statement.
-    pub(super) fn note_on_workers(&self) -> Option<String> {
-        let waiting: u64 = self.live.values().map(|leader| leader.workers.processes()).sum();
-        let n = self.unclaimed_workers + waiting;
-        (n != 0).then(|| {
-            format!(
-                "{n} parallel workers ended for statements whose end the profile has not seen: their time is with \
-                 themselves, among the backends"
-            )
-        })
+    /// Workers that ended for statements which have not.
+    pub(super) fn waiting_workers(&self) -> u64 {
+        self.live.values().map(|leader| leader.workers.processes()).sum()
     }
 }
 
@@ -112,8 +107,8 @@ impl Backend {
     /// An interval ends: what a worker did so far goes to its statement, when that ends. In its first moments nobody
     /// knows yet that it is a worker.
     pub(super) fn keep_for_leader(&mut self) {
-        if matches!(self.identity.role, Role::ParallelWorker | Role::Unknown) {
-            self.outside_before.merge(&self.outside);
+        if matches!(self.process.identity.role, Role::ParallelWorker | Role::Unknown) {
+            self.outside_before.merge(&self.process.outside);
         }
     }
 }
@@ -164,6 +159,12 @@ mod tests {
         rows
     }
 
+    fn note(aggregate: &Aggregate) -> Option<String> {
+        let mut report = Report::default();
+        aggregate.fill(&mut report);
+        report.coverage.notes.into_iter().find(|note| note.contains("parallel workers"))
+    }
+
     fn row(id: &str, processes: u64, ns: u64) -> (String, u64, u64) {
         (id.into(), processes, ns)
     }
@@ -181,7 +182,7 @@ mod tests {
         aggregate.statement(LEADER, &finished(300, 400, 2), Some(&KernelLedger::default()));
         aggregate.short_statements(LEADER, &[finished(10, 90, 1), finished(100, 200, 3), finished(210, 220, 1)]);
         assert_eq!(workers(&aggregate), [row("1", 0, 0), row("2", 1, 60), row("3", 2, 90)]);
-        assert_eq!(aggregate.note_on_workers(), None);
+        assert_eq!(note(&aggregate), None);
     }
 
     #[test]
@@ -191,14 +192,14 @@ mod tests {
         let state = |now: u64| (pgstrobe_common::state::Backend { pid: 10, since_ns: 100, ..Default::default() }, now);
         for (state, now) in [state(300), state(500)] {
             aggregate.settle(10, &state, now, None, false);
-            aggregate.next_interval();
+            aggregate.forget();
         }
         end(&mut aggregate, 10, 600, 500);
-        aggregate.next_interval();
-        assert!(aggregate.note_on_workers().is_some(), "its statement goes on");
+        aggregate.forget();
+        assert!(note(&aggregate).is_some(), "its statement goes on");
         aggregate.statement(LEADER, &finished(90, 700, 1), Some(&KernelLedger::default()));
         assert_eq!(workers(&aggregate), [row("1", 1, 500)]);
-        assert_eq!(aggregate.note_on_workers(), None);
+        assert_eq!(note(&aggregate), None);
     }
 
     #[test]
@@ -210,10 +211,10 @@ mod tests {
         end(&mut aggregate, 10, 150, 40);
         end(&mut aggregate, LEADER, 160, 10);
         end(&mut aggregate, 11, 170, 50);
-        let note = aggregate.note_on_workers().expect("a note");
-        assert!(note.starts_with("2 parallel workers"), "{note}");
-        aggregate.next_interval();
-        assert_eq!(aggregate.note_on_workers(), None, "once");
+        let said = note(&aggregate).expect("a note");
+        assert!(said.starts_with("2 parallel workers"), "{said}");
+        aggregate.forget();
+        assert_eq!(note(&aggregate), None, "once");
     }
 
     #[test]

@@ -29,11 +29,5 @@ impl Watch {
                     .into(),
             );
         }
-        let cut = self.aggregate.cut_statements();
-        if cut > 0 {
-            notes.push(format!(
-                "{cut} statements were running when the profile began: their time in it is in the ledger, not in the latency"
-            ));
-        }
     }
 }

@@ -15,7 +15,7 @@ use pgstrobe_common::{
 
 use super::{follow::Life, locks::Sampler, memory::Memory, names::Names, storage::Storage};
 use crate::{
-    aggregate::Aggregate,
+    aggregate::{Account, Aggregate},
     cause::Stacks,
     config::Config,
     instrument::{Backends, Clusters},
@@ -135,8 +135,8 @@ impl Watch {
         }
     }
 
-    /// The head of a report, with what the records gave.
-    pub fn begin_report(&mut self, host: model::Host, ended: Instant) -> Report {
+    /// The head of a report, with what the records gave; the account of these is closed.
+    pub fn begin_report(&mut self, host: model::Host, ended: Instant) -> (Report, Account) {
         let mut report = Report {
             schema: SCHEMA.into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -146,25 +146,24 @@ impl Watch {
             clusters: vec![self.model()],
             ..Report::default()
         };
-        self.aggregate.fill(&mut report);
-        report
+        let account = self.aggregate.cut(monotonic_ns());
+        account.fill(self.aggregate.names(), &mut report);
+        (report, account)
     }
 
     /// What of a report is looked up: files, memory, WAL, asynchronous I/O. In this order, as the later ones read what the
     /// earlier ones filled.
-    pub fn fill(&mut self, report: &mut Report, files: &mut Map<FileKey, FileIo>) {
+    pub fn fill(&mut self, report: &mut Report, account: &Account, files: &mut Map<FileKey, FileIo>) {
         self.storage.fill(report, &self.server, files);
         self.memory.fill(report, self.server.cluster.postmaster_pid);
-        self.storage.wal.fill(report, &self.server, &mut self.aggregate);
-        self.storage.aio.fill(report, &self.server, self.aggregate.aio_waits());
+        self.storage.wal.fill(report, &self.server, &self.aggregate, account);
+        self.storage.aio.fill(report, &self.server, account.aio_waits(self.aggregate.names()));
     }
 
-    /// Forgets what was reported.
-    pub fn next_interval(&mut self) {
-        self.aggregate.next_interval();
-        self.aggregate.begins(monotonic_ns());
-        self.began = Instant::now();
-        self.began_at = SystemTime::now();
+    /// The next interval began when the one before ended.
+    pub fn next_interval(&mut self, ended: Instant) {
+        self.began = ended;
+        self.began_at = SystemTime::now() - ended.elapsed();
     }
 
     fn model(&self) -> model::Cluster {

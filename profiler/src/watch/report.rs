@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Watches, one::Watch};
+use super::Watches;
 use crate::{
+    aggregate::Account,
     findings,
     kernel::features::monotonic_ns,
     postgres::cluster::Cluster,
@@ -32,36 +33,37 @@ impl Watches {
         let ended = Instant::now();
         self.settle();
         let servers: Vec<(u32, String)> = self.servers().map(|server| (server.postmaster_pid, name(server))).collect();
-        let mut reports: Vec<(u16, Report)> = Vec::new();
+        let mut reports: Vec<(u16, Report, Account)> = Vec::new();
         // Where one server is watched, it has a report even after its end.
         for watch in self.watches.values_mut().filter(|watch| !self.all || !watch.is_over()) {
             let host = self.host.model(&cpu, watch.server.cluster.postmaster_pid, &servers);
-            reports.push((watch.number, watch.begin_report(host, ended)));
+            let (report, account) = watch.begin_report(host, ended);
+            reports.push((watch.number, report, account));
         }
         let devices = self.host.cut_devices(&self.postmasters());
-        let statements: u64 = reports.iter().map(|(_, report)| report.statements.count).sum();
+        let statements: u64 = reports.iter().map(|(_, report, _)| report.statements.count).sum();
         let cut = self.instrument.cut(last);
-        for (number, report) in &mut reports {
+        for (number, report, account) in &mut reports {
             let Some(watch) = self.watches.get_mut(number) else { continue };
             self.host.fill(&devices, report, watch);
-            watch.fill(report, &mut self.files);
+            watch.fill(report, account, &mut self.files);
             watch.names.ask(report);
             watch.fill_coverage(report, &cut, statements, &self.stacks);
             watch.reported();
         }
         self.host.begin();
         if !last {
-            self.watches.values_mut().for_each(Watch::next_interval);
+            self.watches.values_mut().for_each(|watch| watch.next_interval(ended));
             self.forget();
         }
         self.hear_answers();
-        for (number, report) in &mut reports {
+        for (number, report, _) in &mut reports {
             if let Some(watch) = self.watches.get_mut(number) {
                 watch.names.fill(report);
             }
             report.findings = findings::evaluate(report);
         }
-        self.document(reports.into_iter().map(|(_, report)| report).collect())
+        self.document(reports.into_iter().map(|(_, report, _)| report).collect())
     }
 
     /// Takes in what backends have not sent yet.

@@ -78,7 +78,7 @@ impl Watches {
         let requests = self.traced(self.watches.values().map(|watch| watch.aggregate.began_ns()).min().unwrap_or(0));
         self.instrument.tick();
         if self.forget.is_due() {
-            self.watches.values_mut().for_each(|watch| watch.aggregate.next_interval());
+            self.watches.values_mut().for_each(|watch| watch.aggregate.forget());
         }
         requests
     }

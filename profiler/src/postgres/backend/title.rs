@@ -9,7 +9,7 @@
 use super::Role;
 
 /// What a process says of itself. Texts come from clients: control characters are replaced by `?`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     pub role: Role,
     /// Pid of the leader of a parallel worker; in a title, as the server's own pid namespace counts.

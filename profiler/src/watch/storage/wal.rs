@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use pgstrobe_common::record::{self, WAL_USAGE_LEN};
 
 use crate::{
-    aggregate::Aggregate,
+    aggregate::{Account, Aggregate},
     kernel::features::monotonic_ns,
     postgres::{
         backend::Role,
@@ -198,12 +198,15 @@ impl Wal {
     }
 
     /// Fills the report, and begins the next interval.
-    pub fn fill(&mut self, report: &mut Report, server: &Server, aggregate: &mut Aggregate) {
+    pub fn fill(&mut self, report: &mut Report, server: &Server, aggregate: &Aggregate, account: &Account) {
         self.clock.look();
         self.look_at_processes(aggregate, usize::MAX);
         self.count_transactions();
         let mut wal = model::Wal::default();
-        self.checkpoints.fill(&mut wal, aggregate, &self.clock);
+        let began_ns = self.checkpoints.fill(&mut wal, &self.clock);
+        account.fill_checkpoints(aggregate.names(), &mut wal, |checkpoint| {
+            began_ns.saturating_add_signed(checkpoint.began_ns)
+        });
         report.coverage.notes.append(&mut self.clock.notes());
         for reason in [self.checkpoints.reason(), self.reader.as_ref().err().map(String::as_str)].into_iter().flatten()
         {

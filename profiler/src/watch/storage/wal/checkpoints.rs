@@ -237,8 +237,8 @@ impl Checkpoints {
         }
     }
 
-    /// Fills the report, and begins the next interval.
-    pub fn fill(&mut self, wal: &mut model::Wal, aggregate: &mut Aggregate, clock: &Clock) {
+    /// Fills the report, and begins the next interval; when this one began.
+    pub fn fill(&mut self, wal: &mut model::Wal, clock: &Clock) -> u64 {
         wal.settings = self.settings.clone();
         let mut before = self.before;
         for (at, seen) in self.seen.iter().enumerate() {
@@ -246,9 +246,6 @@ impl Checkpoints {
             wal.checkpoints.push(seen.model(before, next_ns, self.began_ns, clock));
             before = Before { start_us: Some(seen.read.start_us), redo: seen.redo };
         }
-        aggregate.settle_checkpoint_syncs();
-        let began_ns = self.began_ns;
-        aggregate.fill_checkpoints(wal, |checkpoint| began_ns.saturating_add_signed(checkpoint.began_ns));
         // The one under way goes on.
         let last = self.seen.pop();
         if let Some(last) = self.seen.last() {
@@ -261,7 +258,7 @@ impl Checkpoints {
                 None => self.seen.push(last),
             }
         }
-        self.began_ns = clock.now_ns();
+        std::mem::replace(&mut self.began_ns, clock.now_ns())
     }
 }
 
