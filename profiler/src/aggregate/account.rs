@@ -34,6 +34,8 @@ pub struct Account {
     pub to_ns: u64,
     /// In the order in which they were met; until the account is closed, those that have ended.
     pub(super) processes: Vec<Process>,
+    /// Of all that were met until its end.
+    pub(super) last_serial: u64,
     /// Processes past [`MAX_BACKENDS`].
     pub(super) other_processes: Option<Box<Process>>,
     /// All statements are in one of its classes: what they have in all is the sum.
@@ -121,7 +123,7 @@ impl Account {
             return self.processes.push(process);
         }
         self.folded.backends += 1;
-        self.other_processes.get_or_insert_with(|| Box::new(Process::new(0, 0))).add(&process);
+        self.fold(&process);
     }
 
     pub(super) fn sync(&mut self, mut key: SyncKey) -> &mut Syncs {
@@ -213,17 +215,23 @@ impl Merge for Account {
 }
 
 impl Account {
+    /// They are in the order of their serial numbers. One that is not here although it is not new was folded before.
     fn merge_processes(&mut self, later: Vec<Process>, other: Option<Box<Process>>) {
-        let places: HashMap<u64, usize> =
-            self.processes.iter().enumerate().map(|(at, process)| (process.serial, at)).collect();
+        let known = self.last_serial;
         for process in later {
-            match places.get(&process.serial) {
-                Some(at) => self.processes[*at].merge(process),
-                None => self.enter(process, MAX_BACKENDS),
+            self.last_serial = self.last_serial.max(process.serial);
+            match self.processes.binary_search_by_key(&process.serial, |known| known.serial) {
+                Ok(at) => self.processes[at].merge(process),
+                Err(_) if process.serial <= known => self.fold(&process),
+                Err(_) => self.enter(process, MAX_BACKENDS),
             }
         }
         if let Some(other) = other {
-            self.other_processes.get_or_insert_with(|| Box::new(Process::new(0, 0))).add(&other);
+            self.fold(&other);
         }
+    }
+
+    fn fold(&mut self, process: &Process) {
+        self.other_processes.get_or_insert_with(|| Box::new(Process::new(0, 0))).add(process);
     }
 }

@@ -18,10 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
 use crate::vocabulary::{BlockerState, Role, Word};
-use crate::{
-    postgres::wait_event,
-    report::model,
-};
+use crate::{postgres::wait_event, report::model};
 use chain::Graph;
 pub(super) use rows::Blocked;
 

@@ -227,12 +227,7 @@ impl Aggregate {
 
 impl Account {
     /// Adds to each checkpoint of the report what its statements and files were, by its beginning.
-    pub fn fill_checkpoints(
-        &self,
-        names: Names<'_>,
-        wal: &mut model::Wal,
-        started: impl Fn(&Checkpoint) -> u64,
-    ) {
+    pub fn fill_checkpoints(&self, names: Names<'_>, wal: &mut model::Wal, started: impl Fn(&Checkpoint) -> u64) {
         for checkpoint in &mut wal.checkpoints {
             let start = started(checkpoint);
             let spans = self.overlay.spans.iter();

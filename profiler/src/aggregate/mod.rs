@@ -13,12 +13,15 @@ mod faults;
 mod io;
 mod outside;
 mod pauses;
+mod pids;
 mod process;
 mod queries;
 mod reclaim;
 mod samples;
 mod shares;
 mod slowest;
+#[cfg(test)]
+mod splits;
 mod statement;
 mod syncs;
 mod tail;
@@ -36,11 +39,11 @@ use pgstrobe_common::{
     record::{Exit, IdleInTransaction},
 };
 
-pub use account::{Account, Names};
 use account::Owner;
+pub use account::{Account, Names};
 pub use blocking::{Ended, Sight, Standing, Waits};
-pub use checkpoints::{MAX_CHECKPOINTS, Phases};
 use checkpoints::Checkpoints;
+pub use checkpoints::{MAX_CHECKPOINTS, Phases};
 use process::Process;
 use queries::LastClass;
 use rustc_hash::FxHashMap;
@@ -162,7 +165,7 @@ impl Aggregate {
         self.close_reclaim();
         let next = Account::beginning(now_ns, self.account.queries.next());
         let mut account = std::mem::replace(&mut self.account, next);
-        account.to_ns = now_ns;
+        (account.to_ns, account.last_serial) = (now_ns, self.serial);
         account.waiting_workers = self.waiting_workers();
         for backend in self.live.values_mut() {
             backend.keep_for_leader();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aggregate,
     account::{Account, Names},
+    pids::Pids,
     queries::ClassKey,
 };
 use crate::vocabulary::Role;
@@ -23,8 +24,6 @@ use crate::{
 const MAX_GROUPS: usize = 1_000;
 /// The longest pauses kept, in all and of each open statement.
 const LONGEST: usize = 20;
-/// Backends named in a row.
-const MAX_PIDS: usize = 100;
 /// Seconds kept apart; what is later goes to the last one.
 const MAX_SECONDS: u64 = 100_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -62,22 +61,18 @@ pub(super) struct Pending {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Group {
-    pids: Vec<u32>,
+    pids: Pids,
     latency: Histogram,
 }
 
 impl Group {
     fn merge(&mut self, other: &Self) {
         self.latency.merge(&other.latency);
-        for pid in &other.pids {
-            if self.pids.len() < MAX_PIDS && !self.pids.contains(pid) {
-                self.pids.push(*pid);
-            }
-        }
+        self.pids.merge(&other.pids);
     }
 
     fn one(pause: &Pause) -> Self {
-        let mut group = Self { pids: vec![pause.header.pid], ..Self::default() };
+        let mut group = Self { pids: Pids::of(pause.header.pid), ..Self::default() };
         group.latency.record(pause.paused_ns);
         group
     }
@@ -198,7 +193,7 @@ impl Account {
                 model::PausedBy {
                     role: role.into(),
                     query,
-                    pids: group.pids,
+                    pids: group.pids.model(),
                     total_ns: group.latency.sum(),
                     latency: group.latency.summary(),
                 }

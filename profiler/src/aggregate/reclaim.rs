@@ -20,14 +20,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     Aggregate, MAX_BACKENDS,
     account::{Account, Names},
+    pids::Pids,
     queries::ClassKey,
 };
 use crate::{kernel::vm::page_bytes, postgres::backend::Role, report::model, time::Merge};
 
 /// Pairs of role and class kept apart.
 const MAX_GROUPS: usize = 1_000;
-/// Backends named in a row.
-const MAX_PIDS: usize = 100;
 /// Workers of one leader that wait for their statement's class.
 const MAX_WORKERS: usize = 1_000;
 
@@ -64,7 +63,7 @@ struct Reported {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Group {
-    pids: Vec<u32>,
+    pids: Pids,
     sums: ReclaimSums,
 }
 
@@ -82,16 +81,12 @@ fn is_empty(sums: &ReclaimSums) -> bool {
 
 impl Group {
     fn one(pid: u32, sums: ReclaimSums) -> Self {
-        Self { pids: vec![pid], sums }
+        Self { pids: Pids::of(pid), sums }
     }
 
     fn merge(&mut self, other: &Self) {
         add(&mut self.sums, &other.sums);
-        for pid in &other.pids {
-            if self.pids.len() < MAX_PIDS && !self.pids.contains(pid) {
-                self.pids.push(*pid);
-            }
-        }
+        self.pids.merge(&other.pids);
     }
 }
 
@@ -259,7 +254,7 @@ impl Account {
             .map(|((role, query), group)| model::ReclaimBy {
                 role: role.into(),
                 query,
-                pids: group.pids,
+                pids: group.pids.model(),
                 host: model_of(&group.sums[RECLAIM_HOST]),
                 cgroup: model_of(&group.sums[RECLAIM_CGROUP]),
             })

@@ -62,7 +62,6 @@ impl Aggregate {
             backend.blocked = Some(Box::new((waited_ns, blocker)));
         }
     }
-
 }
 
 impl Account {

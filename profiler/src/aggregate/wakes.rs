@@ -14,6 +14,7 @@ use super::{
     Aggregate,
     account::{Account, Names},
     blocking::Ended,
+    pids::Pids,
     queries::ClassKey,
 };
 use crate::vocabulary::{BlockerState, Role};
@@ -26,8 +27,6 @@ use crate::{
 const MAX_PENDING: usize = 16;
 /// Pairs of classes kept apart.
 const MAX_PAIRS: usize = 1_000;
-/// Waiters named in a row.
-const MAX_PIDS: usize = 100;
 
 /// Wake-ups of a backend since its last statement.
 #[derive(Default)]
@@ -49,7 +48,7 @@ impl Pending {
 /// Waits of one class for another one, under one wait event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Pair {
-    pids: Vec<u32>,
+    pids: Pids,
     count: u64,
     total_ns: u64,
     max_ns: u64,
@@ -60,14 +59,6 @@ struct Pair {
 /// Wait event, class that waited, class waited for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pairs(HashMap<(u32, ClassKey, u32), Pair>);
-
-impl Pair {
-    fn add(&mut self, waiter: u32) {
-        if self.pids.len() < MAX_PIDS && !self.pids.contains(&waiter) {
-            self.pids.push(waiter);
-        }
-    }
-}
 
 impl Pairs {
     fn has_room(&self, key: &(u32, ClassKey, u32)) -> bool {
@@ -85,7 +76,7 @@ impl Pairs {
             let known = self.0.entry(key).or_default();
             known.count += pair.count;
             known.total_ns += pair.total_ns;
-            pair.pids.iter().for_each(|pid| known.add(*pid));
+            known.pids.merge(&pair.pids);
             if pair.max_ns >= known.max_ns {
                 (known.max_ns, known.blocker) = (pair.max_ns, pair.blocker);
             }
@@ -144,7 +135,7 @@ impl Aggregate {
         let pair = self.account.pairs.0.entry(key).or_default();
         pair.count += 1;
         pair.total_ns += wake.waited_ns;
-        pair.add(wake.header.pid);
+        pair.pids.add(wake.header.pid);
         if let Some(blocker) = blocker {
             pair.max_ns = wake.waited_ns;
             pair.blocker = blocker;
@@ -178,7 +169,6 @@ impl Aggregate {
             idle_in_transaction_ns: wake.idle_ns,
         }
     }
-
 }
 
 impl Account {
@@ -190,7 +180,7 @@ impl Account {
                 wait_event_type: event.class.unwrap_or_default().into_owned(),
                 wait_event: event.event.unwrap_or_default().into_owned(),
                 query: names.text(class.0),
-                pids: pair.pids.clone(),
+                pids: pair.pids.model(),
                 count: pair.count,
                 total_ns: pair.total_ns,
                 max_ns: pair.max_ns,

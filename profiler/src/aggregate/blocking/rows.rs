@@ -1,14 +1,12 @@
 //! The rows of who was waited for, in a stretch of time.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Held, Open};
 use crate::{
+    aggregate::pids::Pids,
     postgres::wait_event,
     report::model::{self, Report},
     time::Merge,
@@ -18,8 +16,6 @@ use crate::{
 pub(super) const MAX_ROWS: usize = 2_000;
 /// Waits that go on at an end, kept apart.
 const MAX_CROSSING: usize = 10_000;
-/// Waiters named in a row.
-pub(super) const MAX_PIDS: usize = 100;
 
 /// Waits of a stretch of time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,7 +42,7 @@ struct Key {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Row {
-    pids: BTreeSet<u32>,
+    pids: Pids,
     count: u64,
     total_ns: u64,
     max_ns: u64,
@@ -84,7 +80,8 @@ impl Blocked {
 
     /// The part before of a wait that began earlier, if that is here.
     fn before(&mut self, later: &Open) -> Option<Open> {
-        let same = |open: &Open| (open.waiter, open.event, open.identity) == (later.waiter, later.event, later.identity);
+        let same =
+            |open: &Open| (open.waiter, open.event, open.identity) == (later.waiter, later.event, later.identity);
         let at = self.go_on.iter().position(same).filter(|_| later.continued)?;
         Some(self.go_on.swap_remove(at))
     }
@@ -106,7 +103,7 @@ impl Blocked {
                     wait_event_type: event.class.unwrap_or_default().into_owned(),
                     wait_event: event.event.unwrap_or_default().into_owned(),
                     query: key.text,
-                    pids: row.pids.into_iter().collect(),
+                    pids: row.pids.model(),
                     count: row.count,
                     total_ns: row.total_ns,
                     max_ns: row.max_ns,
@@ -157,8 +154,7 @@ impl Row {
         self.count += later.count;
         self.total_ns += later.total_ns;
         self.waiting += later.waiting;
-        let room = MAX_PIDS.saturating_sub(self.pids.len());
-        self.pids.extend(later.pids.into_iter().take(room));
+        self.pids.merge(&later.pids);
         if later.max_ns >= self.max_ns {
             (self.max_ns, self.relation, self.mode) = (later.max_ns, later.relation, later.mode);
         }
@@ -220,9 +216,7 @@ fn enter(rows: &mut HashMap<Key, Row>, open: &Open, waiting: bool) -> u64 {
         row.count += 1;
         row.total_ns += ns;
         row.waiting += waiting as u64;
-        if row.pids.len() < MAX_PIDS {
-            row.pids.insert(open.waiter);
-        }
+        row.pids.add(open.waiter);
         if ns >= row.max_ns {
             (row.max_ns, row.relation) = (ns, open.relation);
             row.mode.clone_from(&open.mode);

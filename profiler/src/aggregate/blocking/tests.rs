@@ -1,9 +1,6 @@
 //! Waits by looks and by wake-ups: counted once, timed, chained.
 
-use super::{
-    rows::{MAX_PIDS, MAX_ROWS},
-    *,
-};
+use super::{rows::MAX_ROWS, *};
 use crate::{
     report::model::Report,
     time::Merge,
@@ -234,7 +231,10 @@ fn waits_of_one_class_for_one_backend_are_one_row() {
     let all: Vec<Sight> = (2..300).map(|pid| sight(pid, 100, &[1])).collect();
     blocking.seen(look(200, &all));
     let row = &rows(&blocking)[0];
-    assert_eq!((row.count, row.total_ns, row.waiting, row.pids.len()), (298, 298 * 100 * MS, 298, MAX_PIDS));
+    assert_eq!(
+        (row.count, row.total_ns, row.waiting, row.pids.len()),
+        (298, 298 * 100 * MS, 298, crate::aggregate::pids::MAX_PIDS)
+    );
 }
 
 #[test]
