@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xtask::cluster::Cluster;
 
@@ -23,6 +23,8 @@ pub struct Activity {
 pub struct Samples {
     /// How often was looked.
     pub polls: u64,
+    /// Share of the time in which it could not look because it, or its backend, waited for a CPU.
+    pub blind: f64,
     /// `Type:Event` of backends in a statement, or `none`.
     pub active: BTreeMap<String, u64>,
     /// The same of all client backends, in a statement or not.
@@ -39,6 +41,12 @@ const BLOCKERS: &str = "SELECT string_agg(concat_ws('/', w.pid, b.pid, b.state, 
                         FROM pg_stat_activity w, unnest(pg_blocking_pids(w.pid)) p JOIN pg_stat_activity b ON b.pid = p \
                         WHERE w.wait_event_type = 'Lock'";
 
+/// How long a process or thread has waited for a CPU in its life (`sched_info.run_delay`, Documentation/scheduler/sched-stats).
+fn run_delay_ns(task: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{task}/schedstat")).unwrap_or_default();
+    stat.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
 impl Activity {
     pub fn watch(cluster: &Cluster, every: Duration) -> Self {
         Self::poll(cluster, every, false)
@@ -51,10 +59,12 @@ impl Activity {
 
     fn poll(cluster: &Cluster, every: Duration, blockers: bool) -> Self {
         let mut client = Client::connect(cluster, WITNESS);
+        let backend = client.backend(cluster).to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut samples = Samples::default();
+            let (began, waited) = (Instant::now(), run_delay_ns("thread-self") + run_delay_ns(&backend));
             while !stopped.load(Ordering::Relaxed) {
                 samples.add(&client.ask(BACKENDS));
                 if blockers {
@@ -62,6 +72,8 @@ impl Activity {
                 }
                 std::thread::sleep(every);
             }
+            let waited = run_delay_ns("thread-self") + run_delay_ns(&backend) - waited;
+            samples.blind = waited as f64 / began.elapsed().as_nanos() as f64;
             samples
         });
         Self { stop, thread: Some(thread) }
@@ -70,7 +82,7 @@ impl Activity {
     pub fn stop(mut self) -> Samples {
         self.stop.store(true, Ordering::Relaxed);
         let samples = self.thread.take().expect("a thread").join().expect("the witness");
-        println!("{} polls, active: {:?}", samples.polls, samples.active);
+        println!("{} polls, {:.1} % blind, active: {:?}", samples.polls, samples.blind * 100.0, samples.active);
         samples
     }
 }
