@@ -45,6 +45,7 @@ macro_rules! sums {
         $(#[$doc])*
         #[repr(C)]
         #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
         pub struct $name { $($(#[$fdoc])* pub $field: u64,)+ }
 
         impl $name {

@@ -50,6 +50,21 @@ macro_rules! vocabulary {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        /// Only a name of the list: where others may come, [`Word`] reads them.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = <String as serde::Deserialize>::deserialize(deserializer)?;
+                $crate::vocabulary::Term::named(&name)
+                    .ok_or_else(|| serde::de::Error::custom(format!("unknown name `{name}`")))
+            }
+        }
+
         impl PartialEq<$name> for $crate::vocabulary::Word<$name> {
             fn eq(&self, other: &$name) -> bool {
                 self.known() == Some(*other)
