@@ -2,7 +2,12 @@
 //! go back, of which a stretch has what they gained in it.
 
 mod merge;
+pub mod pairs;
 mod since;
+mod span;
+mod timeline;
 
 pub use merge::Merge;
 pub use since::{Gain, Since};
+pub use span::Span;
+pub use timeline::Timeline;
