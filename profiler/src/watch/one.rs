@@ -153,7 +153,7 @@ impl Watch {
     /// What of a report is looked up: files, memory, WAL, asynchronous I/O. In this order, as the later ones read what the
     /// earlier ones filled.
     pub fn fill(&mut self, report: &mut Report, files: &mut Map<FileKey, FileIo>) {
-        self.storage.fill(report, &self.server, files);
+        self.storage.cut_files(&self.server, files).fill(report, &self.server);
         self.memory.fill(report, self.server.cluster.postmaster_pid);
         self.storage.wal.fill(report, &self.server, &mut self.aggregate);
         self.storage.aio.fill(report, &self.server, self.aggregate.aio_waits());

@@ -322,7 +322,8 @@ mod tests {
         free(&mut rows, &[CLIENT, CLIENT + 1]);
         assert!(rows.delays.keys().is_empty());
         let cut = rows.cut();
-        let unnamed = |sums: &[(BlockKey, Sum)]| sums.iter().any(|(_, sum)| sum.delay.count != 0 && sum.comm.is_empty());
+        let unnamed =
+            |sums: &[(BlockKey, Sum)]| sums.iter().any(|(_, sum)| sum.delay.count != 0 && sum.comm.is_empty());
         assert!(!unnamed(&cut.seen_by(0)) && !unnamed(&cut.seen_by(1)));
         assert_eq!((seen(&cut.seen_by(0), 0), seen(&cut.seen_by(1), 1)), ((7, 100), (11, 1_000)));
     }
