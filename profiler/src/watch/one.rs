@@ -154,7 +154,7 @@ impl Watch {
     /// earlier ones filled.
     pub fn fill(&mut self, report: &mut Report, files: &mut Map<FileKey, FileIo>) {
         self.storage.cut_files(&self.server, files).fill(report, &self.server);
-        self.memory.fill(report, self.server.cluster.postmaster_pid);
+        self.memory.cut(self.server.cluster.postmaster_pid).fill(report);
         self.storage.wal.fill(report, &self.server, &mut self.aggregate);
         self.storage.aio.fill(report, &self.server, self.aggregate.aio_waits());
     }
