@@ -156,7 +156,8 @@ impl Watch {
         self.storage.cut_files(&self.server, files).fill(report, &self.server);
         self.memory.cut(self.server.cluster.postmaster_pid).fill(report);
         self.storage.wal.fill(report, &self.server, &mut self.aggregate);
-        self.storage.aio.fill(report, &self.server, self.aggregate.aio_waits());
+        let aio = self.storage.aio.cut();
+        aio.fill(report, &self.server, &self.storage.aio, self.aggregate.aio_waits());
     }
 
     /// Forgets what was reported.
