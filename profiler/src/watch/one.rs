@@ -155,7 +155,10 @@ impl Watch {
     pub fn fill(&mut self, report: &mut Report, files: &mut Map<FileKey, FileIo>) {
         self.storage.cut_files(&self.server, files).fill(report, &self.server);
         self.memory.cut(self.server.cluster.postmaster_pid).fill(report);
-        self.storage.wal.fill(report, &self.server, &mut self.aggregate);
+        let wal = self.storage.wal.cut(&self.aggregate);
+        wal.fill(report, &self.server);
+        self.aggregate.settle_checkpoint_syncs();
+        self.aggregate.fill_checkpoints(&mut report.storage.wal, |checkpoint| wal.began_ns(checkpoint));
         let aio = self.storage.aio.cut();
         aio.fill(report, &self.server, &self.storage.aio, self.aggregate.aio_waits());
     }
