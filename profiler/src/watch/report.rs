@@ -49,7 +49,6 @@ impl Watches {
             watch.fill_coverage(report, &cut, statements, &self.stacks);
             watch.reported();
         }
-        self.host.begin();
         if !last {
             self.watches.values_mut().for_each(Watch::next_interval);
             self.forget();
