@@ -17,6 +17,12 @@ impl Gain for u64 {
     }
 }
 
+impl<T: Gain, const N: usize> Gain for [T; N] {
+    fn since(&self, before: &Self) -> Self {
+        std::array::from_fn(|at| self[at].since(&before[at]))
+    }
+}
+
 /// One that was not there before began at nothing; of one that is gone nothing is known.
 impl<K: Hash + Eq + Clone, V: Gain + Clone, S: BuildHasher + Default> Gain for HashMap<K, V, S> {
     fn since(&self, before: &Self) -> Self {
@@ -66,5 +72,6 @@ mod tests {
     fn each_stretch_has_what_came_in_it() {
         let mut since = Since::from(5_u64);
         assert_eq!([12, 12, 3, 10].map(|now| since.take(now)), [7, 0, 0, 7]);
+        assert_eq!(Since::from([5_u64, 1]).take([12, 0]), [7, 0]);
     }
 }
