@@ -57,6 +57,7 @@ pub const CGROUP_OF_BIO: u64 = 1 << 63;
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct BlockKey {
     /// Inode number of the cgroup's directory, with [`CGROUP_OF_BIO`] or without; 0 unknown.
     pub cgroup: u64,
@@ -122,7 +123,10 @@ impl Delays {
 
 /// Whom requests kept waiting that are not their own server's.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct DelayKey {
     /// Whose requests it were; `op` is 0, as of all of them together.
     pub by: BlockKey,

@@ -410,7 +410,7 @@ fn a_day_stays_within_its_bounds() {
     }
     let bytes = window.iter().map(|account| postcard::to_stdvec(account).expect("an account in a file").len());
     let bytes: usize = bytes.sum();
-    assert!(window.len() <= HINDSIGHT.iter().map(|span| span.keep + span.join).sum(), "{}", window.len());
+    assert!(window.len() <= HINDSIGHT.iter().map(|level| level.keep + level.join).sum(), "{}", window.len());
     assert!(bytes < MOST_BYTES, "{bytes}");
     let day = day.expect("a day");
     assert!(day.processes.len() <= MAX_BACKENDS && day.queries.iter().count() <= MAX_CLASSES + 1);

@@ -6,9 +6,10 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::sys::{Stats, enable_stats};
+use serde::{Deserialize, Serialize};
 
 /// Accumulated statistics of one program.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramCost {
     pub hits: u64,
     pub run_ns: u64,

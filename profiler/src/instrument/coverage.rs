@@ -1,6 +1,8 @@
 //! How far what was measured can be trusted, and what it cost: losses, hits of every probe, run time, memory.
 
-use std::collections::{BTreeMap, HashSet};
+mod cut;
+
+use std::collections::HashSet;
 
 use pgstrobe_common::{hits::Hit, lost::Lost};
 
@@ -12,8 +14,10 @@ use super::{
 };
 use crate::{
     probes::{Hook, Point},
-    report::model,
+    time::Since,
 };
+pub use cut::Cut;
+use cut::Probe;
 
 /// By the number of the kind.
 type Hits = [u64; Hit::ALL.len()];
@@ -21,70 +25,40 @@ type Hits = [u64; Hit::ALL.len()];
 /// Counters up to the last [`Instrument::cut`].
 #[derive(Default)]
 pub(super) struct Before {
-    hits: Hits,
-    lost: [u64; Lost::ALL.len()],
-    skipped: u64,
-    own_cpu_ns: u64,
+    hits: Since<Hits>,
+    lost: Since<[u64; Lost::ALL.len()]>,
+    skipped: Since<u64>,
+    own_cpu_ns: Since<u64>,
 }
 
 impl Before {
     /// What proved the hooks is none of the profile.
     pub fn now(instrument: &Instrument) -> Self {
-        Self {
-            hits: Hit::ALL.map(|kind| counter(&instrument.ebpf, "HITS", kind as u32)),
-            lost: [0; Lost::ALL.len()],
-            skipped: 0,
-            own_cpu_ns: cost::own_cpu_ns(),
-        }
+        Self { hits: Since::from(instrument.hits()), own_cpu_ns: Since::from(cost::own_cpu_ns()), ..Self::default() }
     }
 }
 
-/// What a counter gained. One that runs backwards was taken from a program that is gone: nothing is known of it.
-fn gained(before: &mut u64, now: u64) -> u64 {
-    now.saturating_sub(std::mem::replace(before, now))
-}
-
-/// Losses, probes and cost of a stretch of time, of the whole host.
-#[derive(Clone, Debug, Default)]
-pub struct Cut {
-    pub lost: BTreeMap<String, u64>,
-    pub probes: Vec<model::ProbeCoverage>,
-    /// Without the cost of a statement, which knows nothing of statements.
-    pub overhead: model::Overhead,
-    pub notes: Vec<String>,
-}
-
 impl Instrument {
+    fn hits(&self) -> Hits {
+        Hit::ALL.map(|kind| counter(&self.ebpf, "HITS", kind as u32))
+    }
+
     /// What there was since the last cut. `last`: there will be no other.
     pub fn cut(&mut self, last: bool) -> Cut {
         self.costs.settle(&self.ebpf, &self.attached, last);
-        let mut cut = Cut::default();
-        for (reason, before) in Lost::ALL.into_iter().zip(&mut self.before.lost) {
-            let n = gained(before, counter(&self.ebpf, "LOST", reason as u32));
+        let mut cut = Cut { is_exact: self.exact, ..Cut::default() };
+        let lost = Lost::ALL.map(|reason| counter(&self.ebpf, "LOST", reason as u32));
+        for (reason, n) in Lost::ALL.into_iter().zip(self.before.lost.take(lost)) {
             cut.lost.insert(reason.name().into(), n);
         }
-        let skipped = gained(&mut self.before.skipped, costs::skipped_runs(&self.ebpf, &self.attached));
+        let skipped = self.before.skipped.take(costs::skipped_runs(&self.ebpf, &self.attached));
         cut.lost.insert("programs_skipped".into(), skipped);
-        let hits =
-            Hit::ALL.map(|kind| gained(&mut self.before.hits[kind as usize], counter(&self.ebpf, "HITS", kind as u32)));
-        let (mut told, mut own_hits, mut unmeasured_hits) = (Told::default(), 0, 0);
-        for attached in &self.attached {
-            let (probe, own) = self.probe(attached, &hits, &mut told);
-            own_hits += own;
-            unmeasured_hits += if probe.measured { 0 } else { own };
-            cut.probes.push(probe);
-        }
-        let own_cpu_ns = cost::own_cpu_ns();
-        cut.overhead = model::Overhead {
-            hits: own_hits,
-            run_ns: cut.probes.iter().map(|probe| probe.run_ns).sum(),
-            unmeasured_hits,
-            run_ns_per_statement: 0.0,
-            source: if self.exact { "kernel" } else { "calibrated" }.into(),
-            own_cpu_ns: gained(&mut self.before.own_cpu_ns, own_cpu_ns),
-            own_rss_bytes: cost::own_rss_bytes(),
-            map_bytes: cost::map_bytes(),
-        };
+        let hits = self.hits();
+        let hits = self.before.hits.take(hits);
+        let mut told = Told::default();
+        cut.probes = self.attached.iter().map(|attached| self.probe(attached, &hits, &mut told)).collect();
+        cut.own_cpu_ns = self.before.own_cpu_ns.take(cost::own_cpu_ns());
+        (cut.own_rss_bytes, cut.map_bytes) = (cost::own_rss_bytes(), cost::map_bytes());
         if self.costs.untimed {
             cut.notes.push(
                 "the cost is not measured: the kernel times programs only for CAP_SYS_ADMIN, and from 5.8 on; its 0 means \
@@ -95,8 +69,8 @@ impl Instrument {
         cut
     }
 
-    /// A probe, and how many of its hits are in its cost: those of a program that a probe before shares are in that one's.
-    fn probe(&self, attached: &attach::Attached, hits: &Hits, told: &mut Told) -> (model::ProbeCoverage, u64) {
+    /// Runs of a program that a probe before shares are in the cost of that one.
+    fn probe(&self, attached: &attach::Attached, hits: &Hits, told: &mut Told) -> Probe {
         let probe = attached.probe;
         let hooks = attached.way.map_or(&[][..], |way| way.hooks);
         let (mut timed, mut met) = (ProgramCost::default(), 0);
@@ -112,18 +86,16 @@ impl Instrument {
         }
         told.programs.extend(hooks.iter().map(|hook| hook.program));
         let own = told.first_of(if attached.way.is_some() { probe.hit_kinds } else { &[] });
-        let cost = if self.exact { timed } else { extrapolated(timed, total(&own, hits)) };
-        let coverage = model::ProbeCoverage {
+        Probe {
             name: probe.name.into(),
             level: probe.level.name().into(),
             hooks: hooks.iter().filter(|hook| self.is_loaded(hook)).map(|hook| hook.point.describe()).collect(),
             attached: attached.way.is_some(),
-            hits: if self.exact { met } else { total(probe.hit_kinds, hits) },
-            run_ns: cost.run_ns,
-            measured: cost.hits == 0 || timed.hits != 0,
             reason: attached.reason.clone(),
-        };
-        (coverage, cost.hits)
+            hits: if self.exact { met } else { total(probe.hit_kinds, hits) },
+            own_hits: if self.exact { timed.hits } else { total(&own, hits) },
+            timed,
+        }
     }
 
     fn is_loaded(&self, hook: &Hook) -> bool {
@@ -151,21 +123,9 @@ fn total(kinds: &[Hit], hits: &Hits) -> u64 {
     kinds.iter().map(|kind| hits[*kind as usize]).sum()
 }
 
-/// The cost of so many hits by what the timed ones cost; 0 where none was timed, which is then said.
-fn extrapolated(timed: ProgramCost, hits: u64) -> ProgramCost {
-    let run_ns = u128::from(hits) * u128::from(timed.run_ns) / u128::from(timed.hits.max(1));
-    ProgramCost { hits, run_ns: if timed.hits == 0 { 0 } else { u64::try_from(run_ns).unwrap_or(u64::MAX) } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_counter_that_runs_backwards_gains_nothing() {
-        let mut before = 5;
-        assert_eq!((gained(&mut before, 12), gained(&mut before, 3), gained(&mut before, 10)), (7, 0, 7));
-    }
 
     #[test]
     fn runs_of_a_program_that_probes_share_are_in_the_cost_of_the_first() {
@@ -173,13 +133,5 @@ mod tests {
         assert_eq!(told.first_of(&[Hit::Sync, Hit::Write]), [Hit::Sync, Hit::Write]);
         assert_eq!(told.first_of(&[Hit::File, Hit::Write]), [Hit::File]);
         assert_eq!(told.first_of(&[Hit::Write]), []);
-    }
-
-    #[test]
-    fn hits_that_were_not_timed_cost_what_the_timed_ones_do() {
-        let cost = |hits, run_ns| ProgramCost { hits, run_ns };
-        assert_eq!(extrapolated(cost(10, 1_000), 55), cost(55, 5_500));
-        assert_eq!(extrapolated(cost(0, 0), 55), cost(55, 0));
-        assert_eq!(extrapolated(cost(1, u64::MAX), u64::MAX), cost(u64::MAX, u64::MAX));
     }
 }

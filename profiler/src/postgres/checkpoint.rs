@@ -9,6 +9,7 @@ use pgstrobe_common::{
     fields::{ABSENT, UserFields},
     record::CHECKPOINT_WORDS,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{memory::ProcessMemory, server::Server};
 
@@ -20,7 +21,7 @@ const SIZE: usize = 8 * CHECKPOINT_WORDS;
 const MOST: u32 = 1 << 24;
 
 /// Times are microseconds since the Unix epoch by the server's clock, none for what has not come yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub start_us: u64,
     /// The dirty buffers begin to be written.

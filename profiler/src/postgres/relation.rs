@@ -8,6 +8,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::catalog::{DEFAULT_TABLESPACE, GLOBAL_TABLESPACE};
 use crate::vocabulary::{FileKind, Fork};
 
@@ -22,7 +24,7 @@ pub struct FilePlace {
 }
 
 /// The numbers in the name of a relation's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RelationFile {
     /// OID of the tablespace, where the path shows it: 1664 for `global`, 1663 for `base`, absent behind a tablespace's
     /// link (src/include/catalog/pg_tablespace.dat).

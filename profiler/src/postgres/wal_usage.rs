@@ -9,6 +9,7 @@ use pgstrobe_common::{
     fields::{ABSENT, UserFields},
     record::WAL_USAGE_LEN,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{memory::ProcessMemory, server::Server};
 
@@ -18,7 +19,7 @@ const SHORTEST_RECORD: u64 = 24;
 const MOST_IMAGES: u64 = 33;
 
 /// Of the whole life of a process, or a part of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalUsage {
     pub records: u64,
     /// Images of full pages in them.

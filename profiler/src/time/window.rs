@@ -6,34 +6,35 @@ use super::Merge;
 
 /// How many stretches a level holds, and how many of them become one of the next level.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub struct Level {
     pub keep: usize,
     pub join: usize,
 }
 
 /// For stretches of a second: a minute of them, ten minutes of ten seconds each, an hour of minutes.
-pub const HINDSIGHT: [Span; 3] = [Span { keep: 60, join: 10 }, Span { keep: 60, join: 6 }, Span { keep: 60, join: 1 }];
+pub const HINDSIGHT: [Level; 3] =
+    [Level { keep: 60, join: 10 }, Level { keep: 60, join: 6 }, Level { keep: 60, join: 1 }];
 
 /// See the module. Stretches come in the order of time, and follow each other without a gap.
 #[derive(Clone, Debug)]
 pub struct Window<T> {
-    levels: Vec<(Span, VecDeque<T>)>,
+    levels: Vec<(Level, VecDeque<T>)>,
 }
 
 impl<T: Merge> Window<T> {
     /// Levels from the shortest stretches to the longest; what leaves the last one is dropped.
-    pub fn new(levels: &[Span]) -> Self {
-        Self { levels: levels.iter().map(|span| (*span, VecDeque::new())).collect() }
+    pub fn new(levels: &[Level]) -> Self {
+        Self { levels: levels.iter().map(|level| (*level, VecDeque::new())).collect() }
     }
 
     /// The newest stretch.
     pub fn push(&mut self, newest: T) {
         let mut next = Some(newest);
-        for (span, parts) in &mut self.levels {
+        for (level, parts) in &mut self.levels {
             let Some(part) = next.take() else { return };
             parts.push_back(part);
-            if parts.len() >= span.keep + span.join {
-                next = parts.drain(..span.join).reduce(|mut whole, part| {
+            if parts.len() >= level.keep + level.join {
+                next = parts.drain(..level.join).reduce(|mut whole, part| {
                     whole.merge(part);
                     whole
                 });
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn older_stretches_are_longer_and_nothing_between_is_missing() {
         let mut window =
-            Window::new(&[Span { keep: 3, join: 2 }, Span { keep: 2, join: 3 }, Span { keep: 2, join: 1 }]);
+            Window::new(&[Level { keep: 3, join: 2 }, Level { keep: 2, join: 3 }, Level { keep: 2, join: 1 }]);
         assert!(window.is_empty());
         let mut longest = 0;
         for n in 0..1_000 {

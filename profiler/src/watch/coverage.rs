@@ -7,10 +7,7 @@ impl Watch {
     /// `statements` are those of all servers, which the programs ran for.
     pub(super) fn fill_coverage(&mut self, report: &mut Report, cut: &Cut, statements: u64, stacks: &Stacks) {
         let coverage = &mut report.coverage;
-        coverage.lost.extend(cut.lost.clone());
-        coverage.probes.clone_from(&cut.probes);
-        coverage.overhead = cut.overhead.clone();
-        coverage.overhead.run_ns_per_statement = coverage.overhead.run_ns as f64 / statements.max(1) as f64;
+        cut.fill(coverage, statements);
         let notes = &mut coverage.notes;
         notes.extend(self.server.notes.iter().cloned());
         notes.append(&mut self.notes);

@@ -62,20 +62,15 @@ impl HostMeasures {
         self.cpu.cut()
     }
 
-    /// Closes the accounts of devices and opens the next ones; [`HostMeasures::begin`] follows.
+    /// Closes the accounts of devices and opens the next ones.
     pub fn cut_devices(&mut self, postmasters: &[(u16, u32)]) -> DeviceCut {
         DeviceCut { block: self.block.cut(postmasters), writeback: self.writeback.cut() }
     }
 
     /// Fills the report of one server with what was cut, as seen from there.
     pub fn fill(&self, cut: &DeviceCut, report: &mut Report, watch: &mut Watch) {
-        self.block.fill(&cut.block, report, watch.number);
+        cut.block.fill(report, &self.block, watch.number);
         cut.writeback.fill(report, &watch.server, &mut watch.storage.disks);
-    }
-
-    /// All reports are filled: the next interval begins.
-    pub fn begin(&mut self) {
-        self.block.begin();
     }
 
     /// The host as one server's report has it; `servers` are all that are watched, by their postmaster, with a name.

@@ -154,10 +154,14 @@ impl Watch {
     /// What of a report is looked up: files, memory, WAL, asynchronous I/O. In this order, as the later ones read what the
     /// earlier ones filled.
     pub fn fill(&mut self, report: &mut Report, account: &Account, files: &mut Map<FileKey, FileIo>) {
-        self.storage.fill(report, &self.server, files);
-        self.memory.fill(report, self.server.cluster.postmaster_pid);
-        self.storage.wal.fill(report, &self.server, &self.aggregate, account);
-        self.storage.aio.fill(report, &self.server, account.aio_waits(self.aggregate.names()));
+        let names = self.aggregate.names();
+        self.storage.cut_files(&self.server, files).fill(report, &self.server);
+        self.memory.cut(self.server.cluster.postmaster_pid).fill(report);
+        let wal = self.storage.wal.cut(&self.aggregate);
+        wal.fill(report, &self.server);
+        account.fill_checkpoints(names, &mut report.storage.wal, |checkpoint| wal.began_ns(checkpoint));
+        let aio = self.storage.aio.cut();
+        aio.fill(report, &self.server, &self.storage.aio, account.aio_waits(names));
     }
 
     /// The next interval began when the one before ended.

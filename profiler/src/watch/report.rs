@@ -51,7 +51,6 @@ impl Watches {
             watch.fill_coverage(report, &cut, statements, &self.stacks);
             watch.reported();
         }
-        self.host.begin();
         if !last {
             self.watches.values_mut().for_each(|watch| watch.next_interval(ended));
             self.forget();

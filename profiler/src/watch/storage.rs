@@ -13,7 +13,6 @@ use pgstrobe_common::files::{File, FileIo, FileKey, Truncated};
 use crate::{
     maps::Map,
     postgres::{relation::RelationFile, server::Server},
-    report::model::Report,
 };
 
 pub struct Storage {
@@ -53,8 +52,8 @@ impl Storage {
         self.files.new_files()
     }
 
-    /// Fills the report of the interval that ends now, and begins the next one.
-    pub fn fill(&mut self, report: &mut Report, server: &Server, map: &mut Map<FileKey, FileIo>) {
-        self.files.fill(report, server, map);
+    /// Reads and writes of files since this was last asked.
+    pub fn cut_files(&mut self, server: &Server, map: &mut Map<FileKey, FileIo>) -> files::Cut {
+        self.files.cut(server, map)
     }
 }

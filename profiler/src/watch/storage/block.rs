@@ -1,6 +1,7 @@
 //! The block layer: requests by device, cgroup and role, and who delays whom.
 
 mod build;
+mod cut;
 mod devices;
 mod owner;
 mod rows;
@@ -17,12 +18,11 @@ use crate::{
     kernel::cgroup_names::{Group, Hierarchy, Names},
     maps::Map,
     pace::Every,
-    report::model::Report,
     vocabulary::Role,
 };
+pub use cut::Cut;
 use devices::Devices;
 use owner::Owners;
-pub use rows::Cut;
 
 /// How often cgroups and devices are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -96,7 +96,9 @@ impl Block {
     /// What was added up since the last cut, of the whole host.
     pub fn cut(&mut self, postmasters: &[(u16, u32)]) -> Cut {
         self.look(postmasters);
-        self.rows.cut()
+        let mut cut = self.rows.cut();
+        cut.busy_ns = self.devices.cut();
+        cut
     }
 
     /// Tells the kernel side the cgroups of servers.
@@ -108,25 +110,6 @@ impl Block {
             let _ = self.cgroups.set(cgroup, &u32::from(*number));
         }
         self.entered = cgroups;
-    }
-
-    /// Fills the report of one server with what was cut, as seen from there.
-    pub fn fill(&self, cut: &Cut, report: &mut Report, number: u16) {
-        let roles: HashMap<u32, Role> =
-            report.backends.iter().map(|backend| (backend.pid, backend.role.known().unwrap_or_default())).collect();
-        let group = group(&self.names);
-        let owners = Owners { roles: &roles, group: &group, number, own: self.own(number) };
-        let mut sums = cut.seen_by(number);
-        for (key, _) in &mut sums {
-            key.owner = owners.kind(key);
-        }
-        let view = build::View { devices: &self.devices, owners };
-        report.storage.block = view.block(sums, report.duration_ns);
-    }
-
-    /// The next interval begins.
-    pub fn begin(&mut self) {
-        self.devices.begin();
     }
 
     /// Cgroup of a server, as people know it.

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod clock;
+mod cut;
 mod series;
 
 use std::collections::BTreeMap;
@@ -9,30 +10,25 @@ use std::collections::BTreeMap;
 use pgstrobe_common::record::{self, WAL_USAGE_LEN};
 
 use crate::{
-    aggregate::{Account, Aggregate},
+    aggregate::Aggregate,
     kernel::features::monotonic_ns,
     postgres::{
         backend::Role,
         cluster,
         memory::ProcessMemory,
-        patience::Domain,
         server::Server,
         wal_usage::{Reader, WalUsage},
     },
-    report::model::{self, Report, WalBy, WalWritten},
+    time::{Gain, Merge, Since},
 };
 
-use crate::vocabulary::{Cause, FileKind};
 use checkpoints::Checkpoints;
 use clock::Clock;
-use series::Series;
+pub use cut::Cut;
+use cut::{Written, written};
 
 /// Processes looked at in one tick, in turn: a look costs about a microsecond.
 const LOOKS: usize = 128;
-/// Processes named in the report.
-const NAMED: usize = 20;
-/// Size of a page of Postgres (`BLCKSZ`), of which an image is at most.
-const PAGE: u64 = 8192;
 
 pub struct Wal {
     postmaster: u32,
@@ -40,15 +36,12 @@ pub struct Wal {
     processes: BTreeMap<u32, Process>,
     /// The last one looked at.
     turn: u32,
-    /// Those that ended, the largest.
-    ended: Vec<WalBy>,
-    ended_roles: BTreeMap<Role, WalUsage>,
-    total: WalUsage,
-    series: Series,
-    /// Counter of transactions at the beginning of the interval, and now.
-    completed: Option<(u64, u64)>,
-    /// Processes that ended without a word on what they had written since the last look.
-    unread: u64,
+    /// Counter of transactions.
+    completed: Option<Since<u64>>,
+    /// When this began to look.
+    origin_ns: u64,
+    /// Since the last cut, but for the sums of processes that live.
+    cut: Cut,
     checkpoints: Checkpoints,
     clock: Clock,
 }
@@ -56,23 +49,25 @@ pub struct Wal {
 struct Process {
     /// None for one that ended before it was ever looked at.
     memory: Option<ProcessMemory>,
-    /// All of its life, when last looked at.
-    last: WalUsage,
-    /// In this interval.
+    /// When it was first looked at, which tells it from others of its number.
+    since_ns: u64,
+    /// Of all its life.
+    usage: Since<WalUsage>,
+    /// Since the last cut.
     sum: WalUsage,
     /// All of its life, as it said at its end.
     last_words: Option<WalUsage>,
 }
 
 impl Process {
-    fn new(memory: Option<ProcessMemory>, last: WalUsage) -> Self {
-        Self { memory, last, sum: WalUsage::default(), last_words: None }
+    fn new(memory: Option<ProcessMemory>, usage: WalUsage) -> Self {
+        let (since_ns, usage) = (monotonic_ns(), Since::from(usage));
+        Self { memory, since_ns, usage, sum: WalUsage::default(), last_words: None }
     }
 
     /// What it wrote since the last look.
     fn gains(&mut self, usage: WalUsage) -> WalUsage {
-        let Some(gained) = usage.since(&self.last) else { return WalUsage::default() };
-        self.last = usage;
+        let gained = self.usage.take(usage);
         self.sum.add(&gained);
         gained
     }
@@ -81,17 +76,15 @@ impl Process {
 impl Wal {
     pub fn open(server: &Server) -> Self {
         let clock = Clock::now();
+        let reader = Reader::of(server);
         let mut this = Self {
             postmaster: server.cluster.postmaster_pid,
-            reader: Reader::of(server),
+            cut: Cut::begin(clock.now_ns(), clock.now_ns(), reader.is_ok()),
+            reader,
             processes: BTreeMap::new(),
             turn: 0,
-            ended: Vec::new(),
-            ended_roles: BTreeMap::new(),
-            total: WalUsage::default(),
-            series: Series::new(clock.now_ns()),
             completed: None,
-            unread: 0,
+            origin_ns: clock.now_ns(),
             checkpoints: Checkpoints::open(server, &clock),
             clock,
         };
@@ -144,19 +137,14 @@ impl Wal {
             }
         }
         self.turn = turn.last().copied().unwrap_or(0);
-        self.add(&all);
-    }
-
-    fn add(&mut self, gained: &WalUsage) {
-        self.total.add(gained);
-        self.series.add(gained, monotonic_ns());
+        self.cut.gain(&all, monotonic_ns());
     }
 
     fn count_transactions(&mut self) {
         let Ok(reader) = self.reader else { return };
         let counted = ProcessMemory::open(self.postmaster).ok().and_then(|memory| reader.completed(&memory));
         if let Some(now) = counted {
-            self.completed = Some((self.completed.map_or(now, |(from, _)| from), now));
+            *self.cut.transactions.get_or_insert_default() += self.completed.get_or_insert(Since::from(now)).take(now);
         }
     }
 
@@ -177,18 +165,12 @@ impl Wal {
         match process.last_words {
             Some(usage) => {
                 let gained = process.gains(usage);
-                self.add(&gained);
+                self.cut.gain(&gained, monotonic_ns());
             }
             // Killed, or its last words are not listened to.
-            None => self.unread += (status & SIGNAL != 0 || process.last.records > 0) as u64,
+            None => self.cut.unread += (status & SIGNAL != 0 || process.usage.before().records > 0) as u64,
         }
-        self.ended_roles.entry(role).or_default().add(&process.sum);
-        if process.sum.records > 0 {
-            self.ended.push(WalBy { role: role.into(), pid: Some(pid), written: model(&process.sum) });
-            if self.ended.len() >= 2 * NAMED {
-                largest(&mut self.ended);
-            }
-        }
+        self.cut.add(Written { pid, since_ns: process.since_ns, role, written: process.sum });
     }
 
     /// What is kept of checkpoints near their ends.
@@ -197,49 +179,42 @@ impl Wal {
         self.checkpoints.record(record, server, aggregate, &self.clock);
     }
 
-    /// Fills the report, and begins the next interval.
-    pub fn fill(&mut self, report: &mut Report, server: &Server, aggregate: &Aggregate, account: &Account) {
+    /// What there was since the last cut; the next stretch of time begins.
+    pub fn cut(&mut self, aggregate: &Aggregate) -> Cut {
         self.clock.look();
         self.look_at_processes(aggregate, usize::MAX);
         self.count_transactions();
-        let mut wal = model::Wal::default();
-        let began_ns = self.checkpoints.fill(&mut wal, &self.clock);
-        account.fill_checkpoints(aggregate.names(), &mut wal, |checkpoint| {
-            began_ns.saturating_add_signed(checkpoint.began_ns)
-        });
-        report.coverage.notes.append(&mut self.clock.notes());
-        for reason in [self.checkpoints.reason(), self.reader.as_ref().err().map(String::as_str)].into_iter().flatten()
-        {
-            report.coverage.notes.push(format!("WAL and checkpoints are not all seen: {reason}"));
-        }
+        let now_ns = self.clock.now_ns();
+        let mut cut = std::mem::replace(&mut self.cut, Cut::begin(self.origin_ns, now_ns, self.reader.is_ok()));
+        cut.span.to_ns = now_ns;
+        cut.checkpoints = self.checkpoints.cut(&self.clock);
+        cut.notes = self.clock.notes();
+        let unseen = [self.checkpoints.reason(), self.reader.as_ref().err().map(String::as_str)];
+        cut.unseen = unseen.into_iter().flatten().map(str::to_owned).collect();
         if self.reader.is_ok() {
-            wal.written = Some(model(&self.total));
+            cut.written.get_or_insert_default();
         }
-        let mut by_role = std::mem::take(&mut self.ended_roles);
-        wal.by_process = std::mem::take(&mut self.ended);
+        if self.completed.is_some() {
+            cut.transactions.get_or_insert_default();
+        }
         for (pid, process) in &mut self.processes {
-            let sum = std::mem::take(&mut process.sum);
-            if sum.records > 0 {
-                let role = role(aggregate, *pid);
-                by_role.entry(role).or_default().add(&sum);
-                wal.by_process.push(WalBy { role: role.into(), pid: Some(*pid), written: model(&sum) });
-            }
+            let written = std::mem::take(&mut process.sum);
+            cut.add(Written { pid: *pid, since_ns: process.since_ns, role: role(aggregate, *pid), written });
         }
-        largest(&mut wal.by_process);
-        by_role.retain(|_, sum| sum.records > 0);
-        let by_role = by_role.iter().map(|(role, sum)| WalBy { role: (*role).into(), pid: None, written: model(sum) });
-        wal.by_role = by_role.collect();
-        wal.by_role.sort_by_key(|by| std::cmp::Reverse(by.written.bytes));
-        wal.series = std::mem::replace(&mut self.series, Series::new(self.clock.now_ns())).model();
-        wal.transactions = self.completed.map(|(from, to)| to.saturating_sub(from));
-        self.completed = self.completed.map(|(_, to)| (to, to));
-        for by in report.fsync.by.iter().filter(|by| by.file_kind == FileKind::Wal && !by.file.contains("xlogtemp.")) {
-            *wal.syncs.entry(by.syscall.to_string()).or_default() += by.count;
-        }
-        wal.archiver = archiver(report, server);
-        self.total = WalUsage::default();
-        report.coverage.lost.insert("wal_usage_unread".into(), std::mem::take(&mut self.unread));
-        report.storage.wal = wal;
+        cut.bound();
+        cut
+    }
+}
+
+impl Gain for WalUsage {
+    fn since(&self, before: &Self) -> Self {
+        self.since(before).unwrap_or_default()
+    }
+}
+
+impl Merge for WalUsage {
+    fn merge(&mut self, later: Self) {
+        self.add(&later);
     }
 }
 
@@ -248,36 +223,4 @@ const SIGNAL: u32 = 0x7f;
 
 fn role(aggregate: &Aggregate, pid: u32) -> Role {
     aggregate.identity(pid).map_or(Role::Unknown, |known| known.role)
-}
-
-fn model(usage: &WalUsage) -> WalWritten {
-    WalWritten {
-        bytes: usage.bytes,
-        records: usage.records,
-        full_page_images: usage.images,
-        full_page_bytes_at_most: usage.bytes.min(usage.images * PAGE),
-    }
-}
-
-fn largest(list: &mut Vec<WalBy>) {
-    list.sort_by_key(|by| std::cmp::Reverse(by.written.bytes));
-    list.truncate(NAMED);
-}
-
-/// What the archiver's own account says, and what it has still to do.
-fn archiver(report: &Report, server: &Server) -> Option<model::Archiver> {
-    let role = report.roles.iter().find(|role| role.role == Role::Archiver)?;
-    // The wait event came in 15; before, it is the wait for a child.
-    let parts = role
-        .outside
-        .parts
-        .iter()
-        .filter(|part| part.wait_event.as_deref() == Some("ArchiveCommand") || part.cause() == Some(Cause::Child));
-    let (waits, wait_ns) = parts.fold((0, 0), |(count, ns), part| (count + part.count, ns + part.ns));
-    let status = format!("/proc/{}/cwd/pg_wal/archive_status", server.cluster.postmaster_pid);
-    let ready = server.patience.within(Domain::Wal, move || {
-        let files = std::fs::read_dir(status).into_iter().flatten().flatten();
-        files.filter(|file| file.file_name().to_string_lossy().ends_with(".ready")).count() as u64
-    });
-    Some(model::Archiver { waits, wait_ns, ready: ready.unwrap_or(0) })
 }

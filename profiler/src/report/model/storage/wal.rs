@@ -25,7 +25,7 @@ pub struct Wal {
     pub by_role: Vec<WalBy>,
     /// Processes, most bytes first: at most twenty.
     pub by_process: Vec<WalBy>,
-    /// Over time, in steps of equal length.
+    /// Over time, in steps of equal length; of an interval, the first one is what of its step lies in it.
     pub series: Vec<WalStep>,
     pub settings: Option<WalSettings>,
     /// In the order of time; the last 500.

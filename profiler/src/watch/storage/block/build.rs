@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use pgstrobe_common::block::{
@@ -38,6 +38,8 @@ pub fn operation(op: u32) -> Operation {
 /// What the numbers in keys mean.
 pub struct View<'a> {
     pub devices: &'a Devices,
+    /// How long devices were busy, in nanoseconds.
+    pub busy_ns: &'a BTreeMap<u32, u64>,
     pub owners: Owners<'a>,
 }
 
@@ -91,7 +93,7 @@ impl View<'_> {
         let own = |key: &BlockKey| cluster_of(key.owner) == self.owners.number;
         BlockDevice {
             number: devices::number(device),
-            busy_ns: known.busy_ns(),
+            busy_ns: self.busy_ns.get(&device).copied(),
             device: known.name,
             scheduler: known.scheduler,
             read: op(OP_READ),

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use crate::time::Since;
+
 /// Devices by number: major × 2²⁰ + minor.
 #[derive(Default)]
 pub struct Devices {
@@ -12,16 +14,9 @@ pub struct Devices {
 pub struct Device {
     pub name: String,
     pub scheduler: String,
-    /// `io_ticks` so far, and at the last report, in milliseconds (Documentation/ABI/stable/sysfs-block, `stat`).
+    /// `io_ticks` so far, and at the last cut, in milliseconds (Documentation/ABI/stable/sysfs-block, `stat`).
     busy_ms: Option<u64>,
-    busy_before_ms: Option<u64>,
-}
-
-impl Device {
-    /// Nanoseconds with requests since the last report.
-    pub fn busy_ns(&self) -> Option<u64> {
-        Some(self.busy_ms?.saturating_sub(self.busy_before_ms?) * 1_000_000)
-    }
+    counted: Option<Since<u64>>,
 }
 
 pub fn number(device: u32) -> String {
@@ -65,9 +60,7 @@ impl Devices {
             }
             let stat = fs::read_to_string(dir.join("stat")).unwrap_or_default();
             one.busy_ms = stat.split_whitespace().nth(9).and_then(|word| word.parse().ok());
-            if one.busy_before_ms.is_none() {
-                one.busy_before_ms = one.busy_ms;
-            }
+            one.counted = one.counted.or(one.busy_ms.map(Since::from));
         }
     }
 
@@ -76,11 +69,13 @@ impl Devices {
         self.known.get(&device).cloned().unwrap_or_else(unknown)
     }
 
-    /// The next report begins.
-    pub fn begin(&mut self) {
-        for one in self.known.values_mut() {
-            one.busy_before_ms = one.busy_ms;
-        }
+    /// How long each was busy since the last cut, in nanoseconds by its number; what does not say is left out.
+    pub fn cut(&mut self) -> BTreeMap<u32, u64> {
+        let busy = self.known.iter_mut().filter_map(|(number, one)| {
+            let gained_ms = one.counted.as_mut()?.take(one.busy_ms?);
+            Some((*number, gained_ms * 1_000_000))
+        });
+        busy.collect()
     }
 }
 

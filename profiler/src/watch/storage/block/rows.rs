@@ -1,4 +1,4 @@
-//! The rows of the kernel side: what came to them since the last report, and an end to those of processes that are gone.
+//! The rows of the kernel side: what came to them since the last cut, and an end to those of processes that are gone.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,27 +9,32 @@ use pgstrobe_common::block::{
 };
 
 use super::{
+    cut::Cut,
     owner::kind,
     sum::{Sum, Times},
 };
-use crate::{instrument::Instrument, maps::Map, vocabulary::Role};
+use crate::{
+    instrument::Instrument,
+    maps::Map,
+    time::{Gain as _, Merge as _, Since},
+    vocabulary::Role,
+};
 
 /// From this many rows on, those of processes that are gone are freed. Before, all that a report shows is kept by process.
 const CROWDED: usize = BLOCK_ROWS as usize / 4;
 
-/// Kinds of processes that are gone and are kept apart in one report.
-const MOST_GONE: usize = 4096;
+/// Kinds of processes that are gone and are kept apart in one cut.
+pub(super) const MOST_GONE: usize = 4096;
 
 pub struct Rows {
     rows: Map<BlockKey, BlockRow>,
     delays: Map<DelayKey, Delays>,
     requests: Map<u32, RequestSlot>,
-    /// Up to the last report.
-    before: HashMap<BlockKey, Box<BlockRow>>,
-    delays_before: HashMap<DelayKey, Box<Delays>>,
+    /// Up to the last cut.
+    counted: HashMap<BlockKey, Since<Sum>>,
+    delayed: HashMap<DelayKey, Since<Times>>,
     /// Of rows that were freed since then: without a pid, by what they are called.
-    gone: HashMap<(BlockKey, String), Sum>,
-    gone_delays: HashMap<(DelayKey, String), Sum>,
+    gone: Cut,
     /// Processes that were gone at the last look.
     dead: HashSet<u32>,
 }
@@ -48,10 +53,9 @@ impl Rows {
             rows,
             delays,
             requests,
-            before: HashMap::new(),
-            delays_before: HashMap::new(),
-            gone: HashMap::new(),
-            gone_delays: HashMap::new(),
+            counted: HashMap::new(),
+            delayed: HashMap::new(),
+            gone: Cut::default(),
             dead: HashSet::new(),
         }
     }
@@ -80,31 +84,28 @@ impl Rows {
 
     /// What came since this was last asked.
     pub fn cut(&mut self) -> Cut {
-        let mut cut = Cut {
-            rows: self.gone.drain().map(|((key, _), sum)| (key, sum)).collect(),
-            delays: self.gone_delays.drain().map(|((key, _), sum)| (key, sum)).collect(),
-        };
+        let mut cut = Cut::default();
         let mut names = HashMap::new();
         for (key, row) in self.rows.entries() {
-            let sum = Sum::of(&row, self.before.get(&key).map(|row| &**row));
-            names.entry(BlockKey { op: 0, ..key }).or_insert_with(|| sum.comm.clone());
-            if !sum.is_empty() {
-                cut.rows.push((key, sum));
-                self.before.insert(key, Box::new(row));
+            let now = Sum::of(&row);
+            names.entry(BlockKey { op: 0, ..key }).or_insert_with(|| now.comm.clone());
+            let counted = self.counted.entry(key).or_default();
+            if !now.since(counted.before()).is_empty() {
+                cut.add_row(key, counted.take(now), usize::MAX);
             }
         }
         for (key, delays) in self.delays.entries() {
-            let mut sum = Sum::of_delays(&delays, self.delays_before.get(&key).map(|delays| &**delays));
-            if sum.delay.count != 0 {
-                sum.comm = names.get(&key.by).cloned().unwrap_or_default();
-                cut.delays.push((key, sum));
-                self.delays_before.insert(key, Box::new(delays));
+            let delay = self.delayed.entry(key).or_default().take(Times::of_delays(&delays));
+            if delay.count != 0 {
+                let comm = names.get(&key.by).cloned().unwrap_or_default();
+                cut.add_delay(key, Sum { comm, delay, ..Sum::default() }, usize::MAX);
             }
         }
+        cut.merge(std::mem::take(&mut self.gone));
         cut
     }
 
-    /// Frees the rows of processes that are gone; what came to them since the last report goes to those of their role or
+    /// Frees the rows of processes that are gone; what came to them since the last cut goes to those of their role or
     /// name.
     ///
     /// No count is lost: a process that is gone begins no request, and none of its requests is under way, so that nobody adds
@@ -133,81 +134,41 @@ impl Rows {
         let mut names = HashMap::new();
         for key in keys.iter().filter(|key| of_a_process(key) && free.contains(&key.pid)) {
             let Some(row) = self.rows.get(key) else { continue };
-            let mut sum = Sum::of(&row, self.before.remove(key).as_deref());
+            let mut sum = self.counted.remove(key).unwrap_or_default().take(Sum::of(&row));
             names.entry(BlockKey { op: 0, ..*key }).or_insert_with(|| sum.comm.clone());
             self.rows.remove(key);
             if !sum.is_empty() {
-                let kept = kept(
-                    BlockKey { owner: kind(key, roles.get(&key.pid).map(|(number, _)| *number)), ..*key },
-                    &mut sum,
-                    &roles,
-                );
-                keep(&mut self.gone, kept, |key| key, sum);
+                let owner = kind(key, roles.get(&key.pid).map(|(number, _)| *number));
+                let kept = kept(BlockKey { owner, ..*key }, &mut sum, &roles);
+                self.gone.add_row(kept, sum, MOST_GONE);
             }
         }
         for key in self.delays.keys().into_iter().filter(|key| of_a_process(&key.by) && free.contains(&key.by.pid)) {
             let Some(delays) = self.delays.get(&key) else { continue };
-            let before = self.delays_before.remove(&key);
+            let delay = self.delayed.remove(&key).unwrap_or_default().take(Times::of_delays(&delays));
             self.delays.remove(&key);
-            let mut sum = Sum::of_delays(&delays, before.as_deref());
-            if sum.delay.count != 0 {
-                sum.comm = names.get(&key.by).cloned().unwrap_or_default();
-                let (by, name) = kept(key.by, &mut sum, &roles);
-                keep(&mut self.gone_delays, (DelayKey { by, ..key }, name), |key| &mut key.by, sum);
+            if delay.count != 0 {
+                let comm = names.get(&key.by).cloned().unwrap_or_default();
+                let mut sum = Sum { comm, delay, ..Sum::default() };
+                let by = kept(key.by, &mut sum, &roles);
+                self.gone.add_delay(DelayKey { by, ..key }, sum, MOST_GONE);
             }
         }
     }
 }
 
-/// What is left of the key of a process that is gone: what it is called. Of a backend that is its role.
-fn kept(key: BlockKey, sum: &mut Sum, roles: &HashMap<u32, (u16, Role)>) -> (BlockKey, String) {
+/// What is left of the key of a process that is gone; its name, of a backend its role, is that of the sum.
+fn kept(key: BlockKey, sum: &mut Sum, roles: &HashMap<u32, (u16, Role)>) -> BlockKey {
     if key.owner & OWNER == OWNER_BACKEND {
         let known = roles.get(&key.pid).filter(|(number, _)| *number == cluster_of(key.owner));
         sum.comm = known.map_or_else(Role::default, |(_, role)| *role).to_string();
     }
-    (BlockKey { pid: 0, ..key }, sum.comm.clone())
-}
-
-/// Adds what a process that is gone did to what its kind did; where there are too many kinds, to that of its device and
-/// server. `by` is the row's key within the key.
-fn keep<K: Copy + Eq + std::hash::Hash>(
-    gone: &mut HashMap<(K, String), Sum>,
-    mut kept: (K, String),
-    by: impl FnOnce(&mut K) -> &mut BlockKey,
-    sum: Sum,
-) {
-    if gone.len() >= MOST_GONE && !gone.contains_key(&kept) {
-        let key = by(&mut kept.0);
-        (key.cgroup, key.owner) = (0, owner(OWNER_FOLDED, cluster_of(key.owner)));
-        kept.1.clear();
-    }
-    let whole = gone.entry(kept).or_default();
-    whole.comm.clone_from(&sum.comm);
-    whole.add(&sum);
-}
-
-/// What came in a while.
-pub struct Cut {
-    rows: Vec<(BlockKey, Sum)>,
-    delays: Vec<(DelayKey, Sum)>,
-}
-
-impl Cut {
-    /// As the server of that number sees it: how long it waited is in the sums of those it waited for.
-    pub fn seen_by(&self, number: u16) -> Vec<(BlockKey, Sum)> {
-        let own = |key: &BlockKey| cluster_of(key.owner) == number;
-        let rows = self.rows.iter().map(|(key, sum)| match own(key) {
-            true => (*key, sum.clone()),
-            false => (*key, Sum { delay: Times::default(), ..sum.clone() }),
-        });
-        let delays = self.delays.iter().filter(|(key, _)| key.victim == u32::from(number));
-        rows.chain(delays.map(|(key, sum)| (key.by, sum.clone()))).collect()
-    }
+    BlockKey { pid: 0, ..key }
 }
 
 #[cfg(test)]
 mod tests {
-    use pgstrobe_common::cluster::NO_CLUSTER;
+    use pgstrobe_common::{block::bucket, cluster::NO_CLUSTER};
 
     use super::*;
 
@@ -268,6 +229,51 @@ mod tests {
         let both = sums.iter().find(|(key, sum)| key.pid == 0 && sum.comm == "client backend");
         assert_eq!(both.map(|(_, sum)| (sum.requests, sum.bytes)), Some((12, 12 * 512)));
         assert!(rows.cut().seen_by(0).is_empty());
+    }
+
+    /// Processes of the numbers 1 to 5 have made so many requests, each slower than the one before.
+    fn requested(rows: &mut Rows, requests: u64) {
+        for pid in 1..=5 {
+            let mut row = row(requests * u64::from(pid));
+            for ns in (1..=row.requests).map(|n| n * 3_000) {
+                row.issued += 1;
+                row.device_ns += ns;
+                row.device_max_ns = ns;
+                row.device[bucket(ns) as usize / 2] += 1 << (bucket(ns) % 2 * 32);
+            }
+            row.own = Delays { count: requests, ns: requests * 10, max_ns: 10, ..Delays::EMPTY };
+            let key = key(pid, OWNER_PROCESS, NO_CLUSTER);
+            rows.rows.set(&key, &row).expect("a table in memory");
+            let delay = DelayKey { by: BlockKey { op: 0, ..key }, victim: 0, _pad: 0 };
+            rows.delays.set(&delay, &row.own).expect("a table in memory");
+        }
+    }
+
+    #[test]
+    fn two_parts_are_the_whole() {
+        let (mut rows, mut parts, mut merged) = (crowded(), crowded(), Cut::default());
+        requested(&mut rows, 90);
+        for requests in [40, 41, 90] {
+            requested(&mut parts, requests);
+            merged.merge(parts.cut());
+        }
+        let whole = rows.cut();
+        assert_eq!(merged, whole);
+        let kept = serde_json::to_string(&merged).expect("plain data");
+        assert_eq!(serde_json::from_str::<Cut>(&kept).expect("what was written"), whole);
+        // Where processes end in between, their sums are the same.
+        requested(&mut rows, 95);
+        requested(&mut parts, 92);
+        let mut merged = parts.cut();
+        requested(&mut parts, 95);
+        free(&mut parts, &[1, 2, 3]);
+        merged.merge(parts.cut());
+        let total = |cut: &Cut| {
+            let mut all = Sum::default();
+            cut.seen_by(0).iter().for_each(|(_, sum)| all.add(sum));
+            (all.requests, all.bytes, all.device.count, all.device.ns, all.delay.count, all.delay.ns)
+        };
+        assert_eq!(total(&merged), total(&rows.cut()));
     }
 
     #[test]

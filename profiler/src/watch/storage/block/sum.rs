@@ -1,55 +1,43 @@
 //! Rows of the kernel side added up.
 
+use std::collections::BTreeMap;
+
 use pgstrobe_common::block::{BlockHist, BlockRow, Delays, HIST_BUCKETS, bounds};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     hist::Histogram,
     report::model::{BlockRequests, Hist},
+    time::{Gain, Merge},
 };
 
-/// Durations with their exact count, sum and maximum.
-#[derive(Clone, Debug)]
+/// Durations with their exact count, sum and maximum, in nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     pub count: u64,
     pub ns: u64,
     max_ns: u64,
-    buckets: [u64; HIST_BUCKETS],
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self { count: 0, ns: 0, max_ns: 0, buckets: [0; HIST_BUCKETS] }
-    }
+    /// Those that are not empty.
+    buckets: BTreeMap<u16, u64>,
 }
 
 impl Times {
-    /// What came to a row since an earlier look at it.
-    fn of(now: (u64, u64, u64, &BlockHist), before: Option<(u64, u64, &BlockHist)>) -> Self {
-        let (count, ns, max_ns, hist) = now;
-        let mut this = Self { count, ns, max_ns, ..Self::default() };
-        let half = |hist: &BlockHist, bucket: usize| (hist[bucket / 2] >> (bucket % 2 * 32)) & 0xffff_ffff;
-        for (bucket, n) in this.buckets.iter_mut().enumerate() {
-            *n = half(hist, bucket);
-        }
-        if let Some((count, ns, hist)) = before {
-            this.count -= count.min(this.count);
-            this.ns -= ns.min(this.ns);
-            for (bucket, n) in this.buckets.iter_mut().enumerate() {
-                *n = n.saturating_sub(half(hist, bucket));
-            }
-            // The maximum may be of an earlier time.
-            let highest = this.buckets.iter().rposition(|n| *n > 0);
-            this.max_ns = highest.map_or(0, |bucket| bounds(bucket).1.min(this.max_ns));
-        }
-        this
+    fn of(count: u64, ns: u64, max_ns: u64, hist: &BlockHist) -> Self {
+        let half = |bucket: usize| (hist[bucket / 2] >> (bucket % 2 * 32)) & 0xffff_ffff;
+        let buckets = (0..HIST_BUCKETS).map(|bucket| (bucket as u16, half(bucket)));
+        Self { count, ns, max_ns, buckets: buckets.filter(|(_, n)| *n > 0).collect() }
+    }
+
+    pub fn of_delays(delays: &Delays) -> Self {
+        Self::of(delays.count, delays.ns, delays.max_ns, &delays.hist)
     }
 
     fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.ns += other.ns;
         self.max_ns = self.max_ns.max(other.max_ns);
-        for (to, n) in self.buckets.iter_mut().zip(&other.buckets) {
-            *to += n;
+        for (bucket, n) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += n;
         }
     }
 
@@ -57,8 +45,8 @@ impl Times {
     /// ones at worst. Count, mean and maximum are exact.
     pub fn summary(&self) -> Hist {
         let mut hist = Histogram::new();
-        for (bucket, &n) in self.buckets.iter().enumerate().filter(|(_, n)| **n > 0) {
-            let (low, end) = bounds(bucket);
+        for (bucket, &n) in &self.buckets {
+            let (low, end) = bounds(usize::from(*bucket));
             let points = n.min(16);
             for point in 0..points {
                 let value = low + (end - low) * (2 * point + 1) / (2 * points);
@@ -74,8 +62,25 @@ impl Times {
     }
 }
 
+impl Gain for Times {
+    fn since(&self, before: &Self) -> Self {
+        if before.count == 0 {
+            return self.clone();
+        }
+        let gained = self.buckets.iter().map(|(bucket, n)| {
+            let before = before.buckets.get(bucket).copied().unwrap_or(0);
+            (*bucket, n.since(&before))
+        });
+        let buckets: BTreeMap<u16, u64> = gained.filter(|(_, n)| *n > 0).collect();
+        // The maximum may be of an earlier time.
+        let highest = buckets.last_key_value();
+        let max_ns = highest.map_or(0, |(bucket, _)| bounds(usize::from(*bucket)).1.min(self.max_ns));
+        Self { count: self.count.since(&before.count), ns: self.ns.since(&before.ns), max_ns, buckets }
+    }
+}
+
 /// Requests of one row, or of several.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     pub comm: String,
     pub requests: u64,
@@ -89,32 +94,20 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// What came to a row since an earlier look at it, its delays those of its own server.
-    pub fn of(now: &BlockRow, before: Option<&BlockRow>) -> Self {
-        let comm = now.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        let since = |field: fn(&BlockRow) -> u64| field(now) - before.map_or(0, field).min(field(now));
+    /// All that came to a row so far, its delays those of its own server.
+    pub fn of(row: &BlockRow) -> Self {
+        let comm = row.comm.split(|byte| *byte == 0).next().unwrap_or_default();
         Self {
             comm: String::from_utf8_lossy(comm).into_owned(),
-            requests: since(|row| row.requests),
-            bytes: since(|row| row.bytes),
-            merged: since(|row| row.merged),
-            requeued: since(|row| row.requeued),
-            failed: since(|row| row.failed),
-            queue: Times::of(
-                (now.queued, now.queue_ns, now.queue_max_ns, &now.queue),
-                before.map(|row| (row.queued, row.queue_ns, &row.queue)),
-            ),
-            device: Times::of(
-                (now.issued, now.device_ns, now.device_max_ns, &now.device),
-                before.map(|row| (row.issued, row.device_ns, &row.device)),
-            ),
-            delay: delays(&now.own, before.map(|row| &row.own)),
+            requests: row.requests,
+            bytes: row.bytes,
+            merged: row.merged,
+            requeued: row.requeued,
+            failed: row.failed,
+            queue: Times::of(row.queued, row.queue_ns, row.queue_max_ns, &row.queue),
+            device: Times::of(row.issued, row.device_ns, row.device_max_ns, &row.device),
+            delay: Times::of_delays(&row.own),
         }
-    }
-
-    /// What came to the delays of others.
-    pub fn of_delays(now: &Delays, before: Option<&Delays>) -> Self {
-        Self { delay: delays(now, before), ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -145,8 +138,26 @@ impl Sum {
     }
 }
 
-fn delays(now: &Delays, before: Option<&Delays>) -> Times {
-    Times::of((now.count, now.ns, now.max_ns, &now.hist), before.map(|before| (before.count, before.ns, &before.hist)))
+impl Gain for Sum {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            comm: self.comm.clone(),
+            requests: self.requests.since(&before.requests),
+            bytes: self.bytes.since(&before.bytes),
+            merged: self.merged.since(&before.merged),
+            requeued: self.requeued.since(&before.requeued),
+            failed: self.failed.since(&before.failed),
+            queue: self.queue.since(&before.queue),
+            device: self.device.since(&before.device),
+            delay: self.delay.since(&before.delay),
+        }
+    }
+}
+
+impl Merge for Sum {
+    fn merge(&mut self, later: Self) {
+        self.add(&later);
+    }
 }
 
 #[cfg(test)]
@@ -169,7 +180,7 @@ mod tests {
     #[test]
     fn percentiles_are_near_and_the_mean_is_exact() {
         let values: Vec<u64> = (1..=10_000).map(|i| i * 700).collect();
-        let hist = Sum::of(&row(&values), None).device.summary();
+        let hist = Sum::of(&row(&values)).device.summary();
         assert_eq!((hist.count, hist.max), (10_000, 7_000_000));
         assert!((hist.mean - 3_500_350.0).abs() < 1.0, "{}", hist.mean);
         for (seen, expected) in [(hist.p50, 3_500_000.0), (hist.p90, 6_300_000.0), (hist.p99, 6_930_000.0)] {
@@ -180,10 +191,11 @@ mod tests {
     #[test]
     fn an_interval_holds_what_came_since() {
         let (before, now) = (row(&[9_000_000]), row(&[9_000_000, 5_000, 6_000]));
-        let sum = Sum::of(&now, Some(&before));
+        let (before, now) = (Sum::of(&before), Sum::of(&now));
+        let sum = now.since(&before);
         assert_eq!((sum.requests, sum.device.count, sum.device.ns), (2, 2, 11_000));
         let hist = sum.device.summary();
         assert!((6_000..7_000).contains(&hist.max), "{hist:?}");
-        assert!(Sum::of(&now, Some(&now)).is_empty());
+        assert!(now.since(&now).is_empty());
     }
 }

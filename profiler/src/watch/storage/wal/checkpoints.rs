@@ -1,10 +1,12 @@
 //! The checkpoints of a profile: as the checkpointer keeps them, looked at once a tick, and as the kernel side saw them at
 //! their end, so that none is missed when the next one follows at once.
 
+mod seen;
+
 use pgstrobe_common::record;
 
 use crate::{
-    aggregate::{Aggregate, MAX_CHECKPOINTS, Phases},
+    aggregate::{Aggregate, Phases},
     postgres::{
         backend::Role,
         checkpoint::{Checkpoint, Reader},
@@ -12,11 +14,12 @@ use crate::{
         memory::ProcessMemory,
         server::Server,
     },
-    report::model::{self, WalSettings},
+    report::model::WalSettings,
 };
 
 use super::clock::Clock;
-use crate::vocabulary::CheckpointCause;
+pub use seen::Cut;
+use seen::{Before, Seen};
 
 /// A checkpoint that did not get to its buffers in this time is looked at: it may have been skipped.
 const SKIPPED_NS: u64 = 200_000_000;
@@ -32,35 +35,11 @@ pub struct Checkpoints {
     reader: Result<Reader, String>,
     /// The checkpointer, while it is known, and when it started.
     process: Option<(ProcessMemory, u64)>,
-    /// In the order of time.
-    seen: Vec<Seen>,
-    /// The one before the first of `seen`.
-    before: Before,
-    /// When the profile, or its interval, began, by the clock of the records.
+    /// Since the last cut, which was then by the clock of the records.
+    cut: Cut,
     began_ns: u64,
-    settings: Option<WalSettings>,
     /// The last one that turned out to be none: the server had nothing to do.
     skipped_us: u64,
-}
-
-/// What the next checkpoint is measured against.
-#[derive(Clone, Copy, Default)]
-struct Before {
-    /// By the server's clock, as all of [`Checkpoint`] is.
-    start_us: Option<u64>,
-    redo: Option<u64>,
-}
-
-struct Seen {
-    read: Checkpoint,
-    /// The same times by the clock of the records, each from when it was first known: the server's may be set meanwhile.
-    at: Phases,
-    redo: Option<u64>,
-    shutdown: bool,
-    restartpoint: bool,
-    /// Start of the process that makes it.
-    process_us: u64,
-    settings: Option<WalSettings>,
 }
 
 impl Checkpoints {
@@ -74,10 +53,8 @@ impl Checkpoints {
         Self {
             reader: Reader::of(server),
             process: None,
-            seen: Vec::new(),
-            before,
+            cut: Cut { before, ..Cut::default() },
             began_ns: clock.now_ns(),
-            settings: None,
             skipped_us: 0,
         }
     }
@@ -107,7 +84,7 @@ impl Checkpoints {
             let Some(pid) = aggregate.live().find(is_checkpointer) else { return };
             let Ok(memory) = ProcessMemory::open(pid) else { return };
             let started_us = clock.process_start_us(pid).unwrap_or(0);
-            self.settings = settings(server, &memory);
+            self.cut.settings = settings(server, &memory);
             self.process = Some((memory, started_us));
         }
         let Some((memory, started_us)) = &self.process else { return };
@@ -120,7 +97,7 @@ impl Checkpoints {
             // Nothing was written since the last one: "checkpoint skipped because system is idle".
             if self.skipped_us != read.start_us {
                 self.skipped_us = read.start_us;
-                self.seen.retain(|seen| seen.read.start_us != read.start_us);
+                self.cut.skip(read.start_us, self.began_ns);
             }
             return;
         }
@@ -135,7 +112,7 @@ impl Checkpoints {
         let (Ok(reader), Some((memory, _)), Some(layout)) = (&self.reader, &self.process, server.layout) else {
             return;
         };
-        let [.., ended, last] = &mut self.seen[..] else { return };
+        let [.., ended, last] = &mut self.cut.seen[..] else { return };
         if ended.redo.is_some() || last.read.start_us != now.start_us || now.sync_end_us.is_some() {
             return;
         }
@@ -162,42 +139,39 @@ impl Checkpoints {
 
     fn take(&mut self, read: Checkpoint, process_us: u64, server: &Server, aggregate: &mut Aggregate, clock: &Clock) {
         let Ok(reader) = self.reader else { return };
-        let known = self.seen.iter().position(|seen| seen.read.start_us == read.start_us);
+        let known = self.cut.seen.iter().position(|seen| seen.read.start_us == read.start_us);
         // What was reported may still be there, and after the clock was set back it may look like a new one.
-        let reported = known.is_none() && self.before.start_us == Some(read.start_us);
+        let reported = known.is_none() && self.cut.before.start_us == Some(read.start_us);
         if reported || read.start_us == self.skipped_us {
             return;
         }
         if known.is_none() && read.end_us.is_some_and(|end| clock.monotonic_ns(end) < self.began_ns) {
-            self.before.start_us = self.before.start_us.max(Some(read.start_us));
+            self.cut.before.start_us = self.cut.before.start_us.max(Some(read.start_us));
             return;
         }
         let start_ns = clock.monotonic_ns(read.start_us);
         let at = match known {
             Some(at) => at,
             None => {
-                let at = self.seen.partition_point(|seen| seen.at.start_ns <= start_ns);
+                let at = self.cut.seen.partition_point(|seen| seen.at.start_ns <= start_ns);
                 if let Some((memory, _)) = &self.process {
-                    self.settings = settings(server, memory);
+                    self.cut.settings = settings(server, memory);
                 }
-                let settings = self.settings.clone();
+                let settings = self.cut.settings.clone();
                 let unknown = Phases { start_ns, ..NOT_YET };
                 let seen =
                     Seen { read, at: unknown, redo: None, shutdown: false, restartpoint: false, process_us, settings };
-                self.seen.insert(at, seen);
-                if self.seen.len() > MAX_CHECKPOINTS {
-                    let first = self.seen.remove(0);
-                    self.before = Before { start_us: Some(first.read.start_us), redo: first.redo };
-                }
-                self.seen.iter().position(|seen| seen.read.start_us == read.start_us).unwrap_or(0)
+                self.cut.seen.insert(at, seen);
+                self.cut.bound();
+                self.cut.seen.iter().position(|seen| seen.read.start_us == read.start_us).unwrap_or(0)
             }
         };
         let process = self.process.as_ref().map(|(memory, _)| memory);
         // Read after the file: then that is of this one, or of one before.
         let is_last =
             || process.and_then(|memory| reader.read(memory)).is_some_and(|now| now.start_us == read.start_us);
-        let before = at.checked_sub(1).map_or(self.before.redo, |before| self.seen[before].redo);
-        let seen = &mut self.seen[at];
+        let before = at.checked_sub(1).map_or(self.cut.before.redo, |before| self.cut.seen[before].redo);
+        let seen = &mut self.cut.seen[at];
         // What was known already stays: a look may be older than a record.
         let known = seen.read;
         if [read.write_us, read.sync_us, read.sync_end_us, read.end_us]
@@ -237,87 +211,11 @@ impl Checkpoints {
         }
     }
 
-    /// Fills the report, and begins the next interval; when this one began.
-    pub fn fill(&mut self, wal: &mut model::Wal, clock: &Clock) -> u64 {
-        wal.settings = self.settings.clone();
-        let mut before = self.before;
-        for (at, seen) in self.seen.iter().enumerate() {
-            let next_ns = self.seen.get(at + 1).map(|next| next.at.start_ns);
-            wal.checkpoints.push(seen.model(before, next_ns, self.began_ns, clock));
-            before = Before { start_us: Some(seen.read.start_us), redo: seen.redo };
-        }
-        // The one under way goes on.
-        let last = self.seen.pop();
-        if let Some(last) = self.seen.last() {
-            self.before = Before { start_us: Some(last.read.start_us), redo: last.redo };
-        }
-        self.seen.clear();
-        if let Some(last) = last {
-            match last.read.end_us {
-                Some(_) => self.before = Before { start_us: Some(last.read.start_us), redo: last.redo },
-                None => self.seen.push(last),
-            }
-        }
-        std::mem::replace(&mut self.began_ns, clock.now_ns())
-    }
-}
-
-impl Seen {
-    fn model(&self, before: Before, next_ns: Option<u64>, began_ns: u64, clock: &Clock) -> model::Checkpoint {
-        let (read, at) = (&self.read, &self.at);
-        // The next one begins where this one ended unseen: they follow each other at once.
-        let until_ns = if read.end_us.is_some() { at.end_ns } else { next_ns.unwrap_or(clock.now_ns()) };
-        let span = |from: u64, to: u64| to.min(until_ns).saturating_sub(from);
-        let distance = before.redo.zip(self.redo).and_then(|(from, to)| to.checked_sub(from));
-        model::Checkpoint {
-            started_at: humantime::format_rfc3339_millis(
-                std::time::UNIX_EPOCH + std::time::Duration::from_micros(read.start_us),
-            )
-            .to_string(),
-            began_ns: at.start_ns as i64 - began_ns as i64,
-            running: read.end_us.is_none() && next_ns.is_none(),
-            end_unseen: read.end_us.is_none() && next_ns.is_some(),
-            restartpoint: self.restartpoint,
-            cause: self.cause(before).into(),
-            begin_ns: span(at.start_ns, at.write_ns),
-            write_ns: span(at.write_ns, at.sync_ns),
-            sync_ns: span(at.sync_ns, at.sync_end_ns),
-            finish_ns: span(at.sync_end_ns, at.end_ns),
-            total_ns: span(at.start_ns, at.end_ns),
-            buffers: read.buffers.into(),
-            slru_buffers: read.slru_buffers.map(u64::from),
-            segments_added: read.segments_added.into(),
-            segments_removed: read.segments_removed.into(),
-            segments_recycled: read.segments_recycled.into(),
-            files: read.files.into(),
-            longest_sync_ns: read.longest_sync_us * 1_000,
-            sum_sync_ns: read.sync_time_us * 1_000,
-            distance_bytes: distance,
-            ..model::Checkpoint::default()
-        }
-    }
-
-    /// What `XLogCheckpointNeeded` (src/backend/access/transam/xlog.c) and `CheckpointerMain`
-    /// (src/backend/postmaster/checkpointer.c) go by.
-    fn cause(&self, before: Before) -> CheckpointCause {
-        let Some(settings) = &self.settings else { return CheckpointCause::Unknown };
-        if self.shutdown {
-            return CheckpointCause::Shutdown;
-        }
-        let segment = |redo: u64| redo / settings.segment_bytes.max(1);
-        let segments = before.redo.zip(self.redo).map(|(from, to)| segment(to).saturating_sub(segment(from)));
-        if segments.is_some_and(|segments| segments >= settings.segments_to_checkpoint) {
-            return CheckpointCause::Wal;
-        }
-        // The checkpointer counts whole seconds from its own start, or from the last one.
-        let last_us = before.start_us.unwrap_or(0).max(self.process_us);
-        if last_us > 0
-            && (self.read.start_us - last_us.min(self.read.start_us)) * 1_000 + 1_000_000_000
-                >= settings.checkpoint_timeout_ns
-        {
-            return CheckpointCause::Time;
-        }
-        if segments.is_some() && last_us > 0 { CheckpointCause::Requested } else { CheckpointCause::Unknown }
+    /// Those of the stretch of time that ends now; the one under way goes on.
+    pub fn cut(&mut self, clock: &Clock) -> Cut {
+        self.began_ns = clock.now_ns();
+        let next = self.cut.next();
+        std::mem::replace(&mut self.cut, next)
     }
 }
 
