@@ -7,7 +7,11 @@
 //!
 //! The clock of /proc/PID/stat is a hundredth of a second, so each number is within 20 ms.
 
-use std::{collections::HashMap, fs, io::Read as _, time::Instant};
+use std::{collections::HashMap, fs, io::Read as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::features::monotonic_ns;
 
 /// Other processes named, at most.
 const NAMED: usize = 10;
@@ -17,7 +21,8 @@ pub struct HostCpu {
     before: Snapshot,
 }
 
-/// A stretch of time, from one look at all processes to the next.
+/// A stretch of time, from one look at all processes to another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stretch {
     before: Snapshot,
     now: Snapshot,
@@ -46,16 +51,17 @@ pub struct Other {
     pub cpu_ns: u64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Snapshot {
-    at: Instant,
+    /// By `CLOCK_MONOTONIC`.
+    at_ns: u64,
     cpus: u64,
     idle_ns: u64,
     steal_ns: u64,
     processes: HashMap<u32, Process>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Process {
     name: String,
     parent: u32,
@@ -78,6 +84,15 @@ impl HostCpu {
 }
 
 impl Stretch {
+    /// Goes on to the end of the one that followed it: what was seen in between says nothing more.
+    pub fn go_on(&mut self, later: Self) {
+        if *self == Self::default() {
+            *self = later;
+        } else if later != Self::default() {
+            self.now = later.now;
+        }
+    }
+
     /// What was used, with the processes of `postmaster` for themselves. Other servers are one each: `neighbours` are their
     /// postmasters and names.
     pub fn usage(&self, postmaster: u32, neighbours: &[(u32, String)]) -> Usage {
@@ -92,7 +107,7 @@ impl Stretch {
 
 fn used(before: &Snapshot, now: &Snapshot, postmaster: u32, neighbours: &[(u32, String)]) -> Usage {
     let mut usage = Usage {
-        total_ns: now.at.duration_since(before.at).as_nanos() as u64 * now.cpus,
+        total_ns: now.at_ns.saturating_sub(before.at_ns) * now.cpus,
         idle_ns: now.idle_ns.saturating_sub(before.idle_ns),
         steal_ns: now.steal_ns.saturating_sub(before.steal_ns),
         cluster_ns: of_cluster(before, now, postmaster),
@@ -145,7 +160,7 @@ impl Snapshot {
     fn take() -> Self {
         let tick_ns = tick_ns();
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let mut this = Self { at: Instant::now(), cpus: 0, idle_ns: 0, steal_ns: 0, processes: HashMap::new() };
+        let mut this = Self { at_ns: monotonic_ns(), ..Self::default() };
         (this.cpus, this.idle_ns, this.steal_ns) = cpus(&stat, tick_ns);
         let mut line = [0; 2048];
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -205,23 +220,20 @@ fn tick_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn process(parent: u32, start_time: u64, cpu_ns: u64, children_ns: u64) -> Process {
         Process { name: "p".into(), parent, start_time, cpu_ns, children_ns }
     }
 
-    fn snapshot<const N: usize>(at: Instant, processes: [(u32, Process); N]) -> Snapshot {
-        Snapshot { at, cpus: 2, idle_ns: 0, steal_ns: 0, processes: processes.into() }
+    fn snapshot<const N: usize>(at_ns: u64, processes: [(u32, Process); N]) -> Snapshot {
+        Snapshot { at_ns, cpus: 2, idle_ns: 0, steal_ns: 0, processes: processes.into() }
     }
 
     #[test]
     fn what_ended_in_between_is_the_clusters_but_nobody_elses() {
-        let began = Instant::now();
         let before = snapshot(
-            began,
+            700,
             [
                 (1, process(0, 1, 100, 0)),
                 (10, process(1, 5, 1_000, 500)),
@@ -232,7 +244,7 @@ mod tests {
             ],
         );
         let now = snapshot(
-            began + Duration::from_nanos(5_000),
+            5_700,
             [
                 (1, process(0, 1, 101, 0)),
                 // 12 ended with 90, and one that nobody saw with 300.
@@ -250,6 +262,23 @@ mod tests {
         assert_eq!((other.cluster_ns, &*other.others[0].name), (2, "a server"));
         assert_eq!(other.others.iter().map(|one| (one.pid, one.cpu_ns)).collect::<Vec<_>>(), [(10, 335), (1, 1)]);
         assert_eq!(usage.others.iter().map(|other| (other.pid, other.cpu_ns)).collect::<Vec<_>>(), [(20, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn two_parts_are_the_whole() {
+        let looks = [
+            snapshot(100, [(10, process(1, 5, 1_000, 500)), (20, process(1, 8, 30, 0))]),
+            snapshot(900, [(10, process(1, 5, 1_200, 500)), (11, process(10, 9, 70, 0)), (20, process(1, 8, 31, 0))]),
+            snapshot(2_100, [(10, process(1, 5, 1_300, 570)), (20, process(1, 8, 90, 0))]),
+        ];
+        let stretch = |from: usize, to: usize| Stretch { before: looks[from].clone(), now: looks[to].clone() };
+        let mut merged = Stretch::default();
+        [stretch(0, 1), Stretch::default(), stretch(1, 2)].into_iter().for_each(|part| merged.go_on(part));
+        assert_eq!(merged, stretch(0, 2));
+        let usage = used(&merged.before, &merged.now, 10, &[]);
+        assert_eq!((usage.total_ns, usage.cluster_ns, usage.others[0].cpu_ns), (4_000, 370, 60));
+        let kept = serde_json::to_string(&merged).expect("plain data");
+        assert_eq!(serde_json::from_str::<Stretch>(&kept).expect("what was written"), merged);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use pgstrobe_common::trace::Traced;
+use serde::{Deserialize, Serialize};
 
 use super::{
     one::Watch,
@@ -17,6 +18,7 @@ use crate::{
         host_cpu::{HostCpu, Stretch},
     },
     report::model::{self, Report},
+    time::Merge,
     vocabulary::Role,
 };
 
@@ -28,10 +30,24 @@ pub(super) struct HostMeasures {
     writeback: writeback::Writeback,
 }
 
-/// What of the devices came in an interval.
+/// What of the devices came in a stretch of time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct DeviceCut {
     block: block::Cut,
     writeback: writeback::Cut,
+}
+
+impl Merge for DeviceCut {
+    fn merge(&mut self, later: Self) {
+        self.block.merge(later.block);
+        self.writeback.merge(later.writeback);
+    }
+}
+
+impl Merge for Stretch {
+    fn merge(&mut self, later: Self) {
+        self.go_on(later);
+    }
 }
 
 impl HostMeasures {

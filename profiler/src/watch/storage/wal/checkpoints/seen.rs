@@ -81,7 +81,7 @@ impl Cut {
     /// The oldest go first; who adds up their statements counts those that are gone.
     pub(super) fn bound(&mut self) {
         let over = self.seen.len().saturating_sub(MAX_CHECKPOINTS);
-        if let Some(last) = self.seen.drain(..over).last() {
+        if let Some(last) = self.seen.drain(..over).next_back() {
             self.before = last.before();
         }
     }
