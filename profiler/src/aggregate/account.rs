@@ -117,6 +117,11 @@ impl Account {
         Self { from_ns, queries, ..Self::default() }
     }
 
+    /// Statements that ended, those that began before the profile left out.
+    pub fn statements(&self) -> u64 {
+        self.count
+    }
+
     /// A process has ended, or the account is closed.
     pub(super) fn enter(&mut self, process: Process, room: usize) {
         if self.processes.len() < room {

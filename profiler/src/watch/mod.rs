@@ -12,6 +12,7 @@ mod names;
 mod numbers;
 mod one;
 mod report;
+mod slice;
 mod start;
 mod storage;
 mod trace;

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     io,
     rc::Rc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use pgstrobe_common::{
@@ -13,7 +13,7 @@ use pgstrobe_common::{
     state::{BACKEND_CUT, BACKEND_OPEN, Backend},
 };
 
-use super::{follow::Life, locks::Sampler, memory::Memory, names::Names, storage::Storage};
+use super::{follow::Life, locks::Sampler, memory::Memory, names::Names, slice::Slice, storage::Storage};
 use crate::{
     aggregate::{Account, Aggregate},
     cause::Stacks,
@@ -24,6 +24,7 @@ use crate::{
     pace::Every,
     postgres::{backend::Role, catalog::Catalog, server::Server},
     report::model::{self, Report, SCHEMA},
+    time::Span,
 };
 
 /// How often the quota of the server's cgroups is looked at: it may come and go.
@@ -44,9 +45,9 @@ pub(super) struct Watch {
     pub(super) life: Life,
     pub notes: Vec<String>,
     pub(super) config: Rc<Config>,
-    /// Of the interval.
-    pub began: Instant,
-    pub began_at: SystemTime,
+    /// When the stretch of time under way began, by the clock of the records and by that of people.
+    began_ns: u64,
+    began_at: SystemTime,
     quota: Every,
 }
 
@@ -55,7 +56,8 @@ impl Watch {
     pub fn open(number: u16, server: Server, catalog: Catalog, config: Rc<Config>) -> Self {
         let cluster = &server.cluster;
         let mut aggregate = Aggregate::new(cluster.version.major, cluster.data_directory.clone(), config.show_literals);
-        aggregate.begins(monotonic_ns());
+        let began_ns = monotonic_ns();
+        aggregate.begins(began_ns);
         Self {
             number,
             aggregate,
@@ -68,7 +70,7 @@ impl Watch {
             life: Life::default(),
             notes: Vec::new(),
             config,
-            began: Instant::now(),
+            began_ns,
             began_at: SystemTime::now(),
             quota: Every::after(QUOTA),
             server,
@@ -135,39 +137,44 @@ impl Watch {
         }
     }
 
-    /// The head of a report, with what the records gave; the account of these is closed.
-    pub fn begin_report(&mut self, host: model::Host, ended: Instant) -> (Report, Account) {
+    /// What there was until `ended_ns`, of which the records are in the account; the next stretch of time begins.
+    pub fn cut(&mut self, account: Account, ended_ns: u64, files: &mut Map<FileKey, FileIo>) -> Slice {
+        let ended_at = SystemTime::now() - Duration::from_nanos(monotonic_ns().saturating_sub(ended_ns));
+        Slice {
+            span: Span { from_ns: std::mem::replace(&mut self.began_ns, ended_ns), to_ns: ended_ns },
+            began_at: std::mem::replace(&mut self.began_at, ended_at),
+            account,
+            files: self.storage.cut_files(&self.server, files),
+            memory: self.memory.cut(self.server.cluster.postmaster_pid),
+            wal: self.storage.wal.cut(&self.aggregate),
+            aio: self.storage.aio.cut(),
+        }
+    }
+
+    /// The head of a report, with what the records gave.
+    pub fn begin_report(&self, slice: &Slice, host: model::Host) -> Report {
         let mut report = Report {
             schema: SCHEMA.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            started_at: humantime::format_rfc3339_millis(self.began_at).to_string(),
-            duration_ns: ended.saturating_duration_since(self.began).as_nanos() as u64,
+            started_at: humantime::format_rfc3339_millis(slice.began_at).to_string(),
+            duration_ns: slice.duration().as_nanos() as u64,
             host,
             clusters: vec![self.model()],
             ..Report::default()
         };
-        let account = self.aggregate.cut(monotonic_ns());
-        account.fill(self.aggregate.names(), &mut report);
-        (report, account)
+        slice.account.fill(self.aggregate.names(), &mut report);
+        report
     }
 
-    /// What of a report is looked up: files, memory, WAL, asynchronous I/O. In this order, as the later ones read what the
-    /// earlier ones filled.
-    pub fn fill(&mut self, report: &mut Report, account: &Account, files: &mut Map<FileKey, FileIo>) {
+    /// What of a report is looked up: files, memory, WAL, asynchronous I/O. WAL reads what is there of syncs and roles.
+    pub fn fill(&self, slice: &Slice, report: &mut Report) {
         let names = self.aggregate.names();
-        self.storage.cut_files(&self.server, files).fill(report, &self.server);
-        self.memory.cut(self.server.cluster.postmaster_pid).fill(report);
-        let wal = self.storage.wal.cut(&self.aggregate);
-        wal.fill(report, &self.server);
-        account.fill_checkpoints(names, &mut report.storage.wal, |checkpoint| wal.began_ns(checkpoint));
-        let aio = self.storage.aio.cut();
-        aio.fill(report, &self.server, &self.storage.aio, account.aio_waits(names));
-    }
-
-    /// The next interval began when the one before ended.
-    pub fn next_interval(&mut self, ended: Instant) {
-        self.began = ended;
-        self.began_at = SystemTime::now() - ended.elapsed();
+        slice.files.fill(report, &self.server);
+        slice.memory.fill(report);
+        slice.wal.fill(report, &self.server);
+        let began = |checkpoint: &model::Checkpoint| slice.wal.began_ns(checkpoint);
+        slice.account.fill_checkpoints(names, &mut report.storage.wal, began);
+        slice.aio.fill(report, &self.server, &self.storage.aio, slice.account.aio_waits(names));
     }
 
     fn model(&self) -> model::Cluster {

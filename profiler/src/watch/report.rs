@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Watches;
+use super::{
+    Watches,
+    slice::{Cut, HostSlice},
+};
 use crate::{
     aggregate::Account,
     findings,
@@ -20,9 +23,9 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Watches {
-    /// The reports of the interval that ends now. Detaching takes the kernel a second, so it is left to the drop, after
-    /// the `last` report.
-    pub fn report(&mut self, last: bool) -> Document {
+    /// Closes the accounts of the host and of all servers at this moment, and opens the next ones. Detaching takes the kernel a
+    /// second, so it is left to the drop, after the `last` one.
+    fn cut(&mut self, last: bool) -> Cut {
         self.drain_all();
         for watch in self.watches.values_mut() {
             watch.identify_new();
@@ -30,39 +33,51 @@ impl Watches {
         }
         // Takes its time, which would be in the accounts and not in the duration.
         let cpu = self.host.cut_cpu();
-        let ended = Instant::now();
+        let ended_ns = monotonic_ns();
         self.settle();
-        let servers: Vec<(u32, String)> = self.servers().map(|server| (server.postmaster_pid, name(server))).collect();
-        let mut reports: Vec<(u16, Report, Account)> = Vec::new();
-        // Where one server is watched, it has a report even after its end.
-        for watch in self.watches.values_mut().filter(|watch| !self.all || !watch.is_over()) {
-            let host = self.host.model(&cpu, watch.server.cluster.postmaster_pid, &servers);
-            let (report, account) = watch.begin_report(host, ended);
-            reports.push((watch.number, report, account));
-        }
+        // Where one server is watched, it has a slice even after its end.
+        let watches = self.watches.values_mut().filter(|watch| !self.all || !watch.is_over());
+        let accounts: Vec<(u16, Account)> =
+            watches.map(|watch| (watch.number, watch.aggregate.cut(monotonic_ns()))).collect();
+        let statements = accounts.iter().map(|(_, account)| account.statements()).sum();
         let devices = self.host.cut_devices(&self.postmasters());
-        let statements: u64 = reports.iter().map(|(_, report, _)| report.statements.count).sum();
-        let cut = self.instrument.cut(last);
-        for (number, report, account) in &mut reports {
+        let coverage = self.instrument.cut(last);
+        let mut servers = Vec::with_capacity(accounts.len());
+        for (number, account) in accounts {
+            if let Some(watch) = self.watches.get_mut(&number) {
+                servers.push((number, watch.cut(account, ended_ns, &mut self.files)));
+            }
+        }
+        Cut { host: HostSlice { cpu, devices, coverage, statements }, servers }
+    }
+
+    /// The reports of the interval that ends now; there will be no others after the `last` ones.
+    pub fn report(&mut self, last: bool) -> Document {
+        let Cut { host, servers: slices } = self.cut(last);
+        let names: Vec<(u32, String)> = self.servers().map(|server| (server.postmaster_pid, name(server))).collect();
+        let mut reports: Vec<(u16, Report)> = Vec::new();
+        for (number, slice) in &slices {
             let Some(watch) = self.watches.get_mut(number) else { continue };
-            self.host.fill(&devices, report, watch);
-            watch.fill(report, account, &mut self.files);
-            watch.names.ask(report);
-            watch.fill_coverage(report, &cut, statements, &self.stacks);
+            let model = self.host.model(&host.cpu, watch.server.cluster.postmaster_pid, &names);
+            let mut report = watch.begin_report(slice, model);
+            self.host.fill(&host.devices, &mut report, watch);
+            watch.fill(slice, &mut report);
+            watch.names.ask(&report);
+            watch.fill_coverage(&mut report, &host.coverage, host.statements, &self.stacks);
             watch.reported();
+            reports.push((*number, report));
         }
         if !last {
-            self.watches.values_mut().for_each(|watch| watch.next_interval(ended));
             self.forget();
         }
         self.hear_answers();
-        for (number, report, _) in &mut reports {
+        for (number, report) in &mut reports {
             if let Some(watch) = self.watches.get_mut(number) {
                 watch.names.fill(report);
             }
             report.findings = findings::evaluate(report);
         }
-        self.document(reports.into_iter().map(|(_, report, _)| report).collect())
+        self.document(reports.into_iter().map(|(_, report)| report).collect())
     }
 
     /// Takes in what backends have not sent yet.

@@ -1,11 +1,11 @@
 //! The storage path of one server: what the kernel side and the server keep of it, from tick to report. What is the host's,
 //! devices and writeback, is beside it, and measured once.
 
-mod aio;
+pub(super) mod aio;
 pub(super) mod block;
-mod files;
+pub(super) mod files;
 mod tablespaces;
-mod wal;
+pub(super) mod wal;
 pub(super) mod writeback;
 
 use pgstrobe_common::files::{File, FileIo, FileKey, Truncated};
