@@ -49,20 +49,13 @@ fn taken(report: &Report) -> f64 {
     cpu.total_ns.saturating_sub(cpu.idle_ns + cpu.cluster_ns) as f64 / cpu.total_ns.max(1) as f64
 }
 
-/// Whether all that was lost are runs that the kernel left out, as the newest ones do now and then: who must have them all asserts
-/// that nothing is lost.
-fn left_out(report: &Report) -> bool {
-    let lost = report.coverage.lost.iter().filter(|(_, n)| **n > 0);
-    lost.map(|(reason, _)| reason.as_str()).eq(["programs_skipped"])
-}
-
 /// The first finding has this id; all of it, for what else is to be asserted. Where others have much of the host's CPU time, as
-/// on a machine with noisy neighbours, that may be said before; so may be what the kernel left out.
+/// on a machine with noisy neighbours, that may be said before.
 #[track_caller]
 pub fn assert_first<'a>(report: &'a Report, id: &str) -> &'a pgstrobe::report::model::Finding {
     let ids: Vec<&str> = report.findings.iter().map(|finding| finding.id.as_str()).collect();
     println!("findings: {ids:?}, {:.0} % of the CPUs taken by others", taken(report) * 100.0);
-    let noise = |id: &str| taken(report) > 0.3 && TAKEN.contains(&id) || id == "data_lost" && left_out(report);
+    let noise = |id: &str| taken(report) > 0.3 && TAKEN.contains(&id);
     let first = report.findings.iter().find(|finding| finding.id == id || !noise(&finding.id));
     assert_eq!(first.map(|finding| finding.id.as_str()), Some(id), "all findings: {:#?}", report.findings);
     first.expect("just asserted")

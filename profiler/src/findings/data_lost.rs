@@ -16,7 +16,7 @@ fn find(report: &Report) -> Option<Found> {
     }
     let mut reasons: Vec<(&String, &u64)> = report.coverage.lost.iter().filter(|(_, n)| **n > 0).collect();
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-    let share = lost as f64 / (lost + report.statements.count) as f64;
+    let share = reasons.iter().map(|(reason, n)| share(report, reason, **n)).fold(0.0, f64::max);
     let mut evidence: Vec<String> =
         reasons.iter().map(|(reason, n)| format!("{reason}: {} lost", number(**n))).collect();
     evidence.push(format!("{} statements were kept", number(report.statements.count)));
@@ -34,10 +34,24 @@ fn find(report: &Report) -> Option<Found> {
     })
 }
 
+/// How much of what there was is missing: of the statements, where records found no room; of the hits, where a hit was left
+/// out or could not do its work. Four runs left out of ten thousand are no reason to distrust a report of one statement.
+fn share(report: &Report, reason: &str, lost: u64) -> f64 {
+    let kept = match is_record(reason) {
+        true => report.statements.count,
+        false => report.statements.count.max(report.coverage.overhead.hits),
+    };
+    lost as f64 / (lost + kept) as f64
+}
+
+fn is_record(reason: &str) -> bool {
+    reason.ends_with("ring_full") || reason == "ring_buffer_full"
+}
+
 /// What makes room for what was lost most.
 fn advice(reason: &str) -> String {
     let what = match reason {
-        _ if reason.ends_with("ring_full") || reason == "ring_buffer_full" => {
+        _ if is_record(reason) => {
             "The ring buffer was full: profile again with a larger one (--ring-buffer, in KiB, a power of two), and leave \
              pgstrobe a CPU to read it."
         }
@@ -84,5 +98,19 @@ mod tests {
         let found = find(&RULE, &report).unwrap();
         assert!(found.title.starts_with("1,000,000 events lost"), "{}", found.title);
         assert_eq!(found.severity, Severity::Critical);
+    }
+
+    #[test]
+    fn a_few_of_many_hits_are_no_alarm() {
+        let mut report = fixture::busy();
+        report.statements.count = 1;
+        report.coverage.overhead.hits = 10_000;
+        report.coverage.lost.insert("programs_skipped".into(), 4);
+        assert_eq!(find(&RULE, &report).unwrap().severity, Severity::Warning);
+        report.coverage.lost.insert("programs_skipped".into(), 1_000);
+        assert_eq!(find(&RULE, &report).unwrap().severity, Severity::Critical);
+        report.coverage.lost.insert("programs_skipped".into(), 0);
+        report.coverage.lost.insert("ring_buffer_full".into(), 1);
+        assert_eq!(find(&RULE, &report).unwrap().severity, Severity::Critical, "one of two statements");
     }
 }
