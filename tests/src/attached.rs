@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use xtask::children::Owned;
 use xtask::tracepoints::{self, Kept};
 
-use crate::processes::cpu_of_process;
 use crate::profile::binary;
 use crate::witness::LIMIT;
 
@@ -19,8 +18,6 @@ pub(crate) struct Running {
     pub(crate) child: Owned,
     stderr: Arc<Mutex<String>>,
     pub(crate) attach_time: Duration,
-    /// CPU time it had until then.
-    pub(crate) attach_cpu: Duration,
 }
 
 impl Running {
@@ -39,7 +36,7 @@ impl Running {
                 said.push('\n');
             }
         });
-        let mut running = Self { child, stderr, attach_time: Duration::ZERO, attach_cpu: Duration::ZERO };
+        let mut running = Self { child, stderr, attach_time: Duration::ZERO };
         while !running.said().contains("attached in") {
             if let Some(status) = running.child.exited() {
                 std::thread::sleep(Duration::from_millis(50));
@@ -49,7 +46,6 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
         running.attach_time = begun.elapsed();
-        running.attach_cpu = cpu_of_process(running.child.id());
         running
     }
 

@@ -1,7 +1,6 @@
 //! The processes of a server, as the server itself counts and calls them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use xtask::cluster::Cluster;
 
@@ -19,18 +18,6 @@ pub fn cpu_ns(pid: u32) -> u64 {
     let path = format!("/proc/{pid}/schedstat");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_else(|| panic!("{path}: {text}"))
-}
-
-/// CPU time of a process with all of its threads, in ticks of the kernel's clock.
-pub fn cpu_of_process(pid: u32) -> Duration {
-    let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    // proc(5): utime and stime are the fields 14 and 15, and the name in brackets is the second.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
-    // SAFETY: a plain question.
-    let each_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
-    Duration::from_millis(ticks * 1000 / each_second)
 }
 
 /// The number of the system call in which a process sleeps, `-1` where it sleeps outside of any; none unless it has left its

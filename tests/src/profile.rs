@@ -66,8 +66,6 @@ pub struct Profile {
     text: PathBuf,
     server_log: PathBuf,
     pub attach_time: Duration,
-    /// Its CPU time from its start to the last hook: what is its own of the time that took.
-    pub attach_cpu: Duration,
 }
 
 impl Profile {
@@ -88,8 +86,8 @@ impl Profile {
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&text));
         command.args(["report", "-o"]).arg(&json).arg("-o").arg(&text).args(args).stdout(Stdio::null());
         let running = Running::start(&mut command, || logs(&server_log));
-        let (attach_time, attach_cpu) = (running.attach_time, running.attach_cpu);
-        Self { running, json, text, server_log, attach_time, attach_cpu }
+        let attach_time = running.attach_time;
+        Self { running, json, text, server_log, attach_time }
     }
 
     pub fn pid(&self) -> u32 {

@@ -83,8 +83,6 @@ fn without_privilege() {
 fn interrupted_it_prints_the_report() {
     let cluster = quiet_cluster();
     let profile = Profile::start(&cluster, &[]);
-    let (took, cpu) = (profile.attach_time, profile.attach_cpu);
-    assert!(cpu < Duration::from_secs(1), "attached after {took:?}, with {cpu:?} of CPU time");
     psql(&cluster, "SELECT 1");
     // `stop` is SIGINT, and asserts exit code 0.
     assert_eq!(profile.stop().statements.count, 1);

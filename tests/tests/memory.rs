@@ -1,7 +1,6 @@
 //! What pgstrobe takes for itself while a hundred connections work.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use pgstrobe_tests::*;
 
@@ -26,14 +25,13 @@ fn a_hundred_connections() {
     // Each report is made in memory: the peak is read when two have been.
     let profile = Profile::start(&cluster, &["--interval", "3"]);
     assert!(load.wait().expect("pgbench").success());
-    let (peak, attach_cpu) = (status_bytes(profile.pid(), "VmHWM"), profile.attach_cpu);
+    let peak = status_bytes(profile.pid(), "VmHWM");
     let reports = profile.stop_all();
-    println!("peak {} KiB, attached with {attach_cpu:?} of CPU time", peak >> 10);
+    println!("peak {} KiB", peak >> 10);
     assert!(reports.len() >= 2, "{} reports", reports.len());
     let report = &reports[0];
     assert!(report.backends.iter().filter(|backend| backend.role == "client backend").count() as u64 >= CLIENTS);
     assert!(report.statements.count > 0);
     assert!(peak < 64 << 20, "{} MiB", peak >> 20);
-    assert!(attach_cpu < Duration::from_secs(1), "attached with {attach_cpu:?} of CPU time");
     reports.iter().for_each(assert_nothing_lost);
 }

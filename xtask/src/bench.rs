@@ -116,6 +116,8 @@ struct Own {
     cpu_percent: f64,
     rss_bytes: f64,
     attach_ms: f64,
+    /// CPU time until all hooks are attached.
+    attach_cpu_ms: f64,
     /// From the report, when the kernel kept statistics.
     run_ns_per_statement: Option<f64>,
     hits_per_statement: Option<f64>,
@@ -165,11 +167,12 @@ impl Bench<'_> {
         let of = |pick: fn(&Own) -> f64| own.iter().map(pick).collect::<Vec<f64>>();
         let (cpu, rss) = (of(|o| o.cpu_percent), of(|o| o.rss_bytes));
         println!(
-            "  pgstrobe     CPU {:.2} % of a core (max {:.2} %), RSS {:.1} MiB, attached in {:.0} ms",
+            "  pgstrobe     CPU {:.2} % of a core (max {:.2} %), RSS {:.1} MiB, attached in {:.0} ms ({:.0} ms of CPU time)",
             quantile(&cpu, 0.5),
             quantile(&cpu, 1.0),
             quantile(&rss, 1.0) / 1048576.0,
-            quantile(&of(|o| o.attach_ms), 0.5)
+            quantile(&of(|o| o.attach_ms), 0.5),
+            quantile(&of(|o| o.attach_cpu_ms), 0.5)
         );
         match (kernel.run_ns_per_statement, kernel.hits_per_statement) {
             // Empty programs see no statement.
@@ -220,6 +223,7 @@ impl Bench<'_> {
                 cpu_percent,
                 rss_bytes,
                 attach_ms,
+                attach_cpu_ms: cpu * 1e3,
                 run_ns_per_statement: overhead["run_ns_per_statement"].as_f64().filter(|_| measured),
                 hits_per_statement: overhead["hits"].as_f64().map(|hits| hits / statements).filter(|_| measured),
                 lost: lost.map_or(0, |by| by.values().filter_map(Value::as_u64).sum()),
