@@ -5,7 +5,7 @@
 
 use std::{fmt::Write, fs};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 use xtask::packages::target_dir;
@@ -48,10 +48,13 @@ pub fn table() -> Result<Option<String>> {
 pub fn compare(table: &str) -> Result<()> {
     let text = fs::read_to_string(README)?;
     let (_, committed, _) = split(&text)?;
-    ensure!(
-        committed == table,
-        "the README's support table is not what this run saw:\n{table}\nIf that is right, run `cargo xtask support`."
-    );
+    if committed != table {
+        println!("{table}");
+        let new = table.lines().find(|line| !committed.lines().any(|known| known == *line)).unwrap_or("fewer lines");
+        bail!(
+            "the README's support table is not what this run saw (`{new}`); if that is right, run `cargo xtask support`"
+        );
+    }
     Ok(())
 }
 

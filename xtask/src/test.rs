@@ -70,11 +70,17 @@ pub fn run(args: &TestArgs) -> Result<()> {
     ensure!(!steps.is_empty(), "no such step: {}", args.only.as_deref().unwrap_or_default());
     eprintln!();
     let summary: Vec<String> = steps.iter().map(|(name, outcome)| format!("{name} {}", describe(outcome))).collect();
-    let failed: Vec<&str> =
-        steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))).map(|(name, _)| *name).collect();
+    let failed: Vec<String> = steps
+        .iter()
+        .filter_map(|(name, outcome)| match outcome {
+            Outcome::Failed(why) => Some(format!("{name}: {why}")),
+            _ => None,
+        })
+        .collect();
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!("xtask test: {verdict} in {:.0} s: {}", begun.elapsed().as_secs_f32(), summary.join(" | "));
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    // With the reasons: this is the last line, and of a long output the end is what is kept.
+    ensure!(failed.is_empty(), "failed: {}", failed.join(" | "));
     Ok(())
 }
 

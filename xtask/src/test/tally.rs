@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     pub name: String,
-    /// `FILE:LINE: MESSAGE` of its panic, the first line of it; empty where it said nothing.
+    /// `FILE:LINE: MESSAGE` of its panic, the first line of it and the values it compares; empty where it said nothing.
     pub why: String,
 }
 
@@ -36,6 +36,8 @@ pub struct Tally {
 enum Panic {
     Awaited,
     At(String),
+    /// Of two values that should be equal: they follow.
+    Values,
 }
 
 impl Tally {
@@ -62,13 +64,23 @@ impl Tally {
                     *panic = Panic::At(place.to_owned());
                 }
                 Panic::At(place) => {
-                    let message: String = line.chars().take(LONGEST).collect();
-                    self.failures[*at].why = format!("{place}: {message}");
-                    self.reading = None;
+                    self.failures[*at].why = format!("{place}: {}", first(line));
+                    *panic = Panic::Values;
                 }
+                Panic::Values => match line.trim_start() {
+                    value if value.starts_with("left: ") || value.starts_with("right: ") => {
+                        self.failures[*at].why += &format!(" {}", first(value));
+                    }
+                    _ => self.reading = None,
+                },
             }
         }
     }
+}
+
+/// As much of a line as a summary holds.
+fn first(line: &str) -> String {
+    line.chars().take(LONGEST).collect()
 }
 
 /// The number that stands right before `word`.
@@ -117,7 +129,7 @@ test result: FAILED. 0 passed; 1 failed; 0 ignored";
         let expected = [
             "debian_17 (tests/tests/builds.rs:288: socket: late by 3 ns)",
             "quiet",
-            "debian_17 (tests/tests/checkpoint_builds.rs:60: assertion `left == right` failed)",
+            "debian_17 (tests/tests/checkpoint_builds.rs:60: assertion `left == right` failed left: 1)",
         ];
         assert_eq!(failures, expected);
     }
