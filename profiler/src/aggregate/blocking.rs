@@ -146,6 +146,11 @@ struct Held {
     until_ns: u64,
     /// In earlier stretches that were merged with this one.
     before_ns: u64,
+    /// In the way since then, in whichever stretch that was.
+    first_ns: u64,
+    /// For how long of that it was idle in its transaction, and how long that transaction was at the last look.
+    idle_ns: u64,
+    idle_seen_ns: Option<u64>,
     blocker: model::Blocker,
     chain: Vec<String>,
 }
@@ -310,14 +315,36 @@ impl Open {
         let held = match self.blockers.iter_mut().position(|held| held.pid == pid) {
             Some(at) => &mut self.blockers[at],
             None => {
-                self.blockers.push(Held { pid, since_ns, ..Held::default() });
+                self.blockers.push(Held { pid, since_ns, first_ns: since_ns, ..Held::default() });
                 self.blockers.last_mut().expect("just pushed")
             }
         };
-        (held.until_ns, held.blocker) = (now, blocker);
+        held.until_ns = now;
+        held.stands(blocker);
         if chain.len() >= held.chain.len() {
             held.chain = chain.to_vec();
         }
+    }
+}
+
+impl Held {
+    /// Takes how it stands now. One that was idle in its transaction for most of the time and works at last remains idle: what
+    /// was waited for is its client, not its COMMIT.
+    fn stands(&mut self, now: model::Blocker) {
+        let in_way_ns = self.until_ns.saturating_sub(self.first_ns);
+        let idle_ns = now.idle_in_transaction_ns;
+        self.idle_ns += match self.idle_seen_ns.replace(idle_ns) {
+            // Less than before is that of another transaction.
+            Some(before) => idle_ns.checked_sub(before).unwrap_or(idle_ns),
+            None => idle_ns.min(in_way_ns.saturating_sub(now.running_ns)),
+        };
+        if now.state != BlockerState::Active || self.idle_ns * 2 <= in_way_ns {
+            self.blocker = now;
+            return;
+        }
+        let known = self.blocker.query.take().filter(|_| self.blocker.state == BlockerState::IdleInTransaction);
+        let state = BlockerState::IdleInTransaction.into();
+        self.blocker = model::Blocker { state, query: known, running_ns: 0, ..now };
     }
 }
 

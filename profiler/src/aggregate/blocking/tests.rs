@@ -282,3 +282,31 @@ fn parts_of_a_wait_are_one_when_merged() {
         assert_eq!(run(cuts), whole, "cut at {cuts:?}");
     }
 }
+
+/// A client that thinks for two seconds and then commits: at the last look its backend works.
+#[test]
+fn one_that_was_idle_for_most_of_the_wait_is_idle() {
+    let seen = |looks: &[(u64, Option<u64>, u64)]| {
+        let mut all = Looks::default();
+        for (at, running_ms, idle_ms) in looks {
+            let mut waits = look(*at, &[sight(2, 1_000, &[1])]);
+            let standing = waits.standing.get_mut(&1).unwrap();
+            standing.state = Some(running_ms.map_or(BlockerState::IdleInTransaction, |_| BlockerState::Active));
+            standing.text = Some((if running_ms.is_some() { &b"commit"[..] } else { b"update" }.to_vec(), false));
+            (standing.running_ns, standing.idle_ns) = (running_ms.unwrap_or(0) * MS, idle_ms * MS);
+            all.seen(waits);
+        }
+        rows(&all)[0].blocker.clone()
+    };
+    let idle = seen(&[(1_100, None, 150), (2_900, None, 1_950), (3_000, Some(50), 2_000)]);
+    assert_eq!((idle.state.as_str(), idle.query.as_deref()), ("idle in transaction", Some("UPDATE")));
+    assert_eq!(idle.idle_in_transaction_ns, 2_000 * MS);
+    let once = seen(&[(3_000, Some(50), 2_000)]);
+    assert_eq!((once.state.as_str(), once.query.as_deref()), ("idle in transaction", None), "not its COMMIT");
+    let works = seen(&[(1_100, Some(100), 9_000), (3_000, Some(2_000), 9_000)]);
+    assert_eq!(
+        (works.state.as_str(), works.query.as_deref()),
+        ("active", Some("COMMIT")),
+        "idle before it was waited for"
+    );
+}
