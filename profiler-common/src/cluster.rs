@@ -62,6 +62,17 @@ impl Cluster {
     };
 }
 
+/// Statement classes of all servers of which the kernel side knows whether their text was sent. pgstrobe forgets those that nobody
+/// used for longest before they are as many.
+pub const CLASS_KEYS: u32 = 32_768;
+
+/// The class's text is in userspace.
+pub const TEXT_KNOWN: u32 = 1;
+/// Only a cut text is: the whole one is wanted, and taken from a backend at work.
+pub const TEXT_WANTED: u32 = 2;
+/// A backend is about to send it: until it has, another one's statement would come before the text, and be of no class.
+pub const TEXT_UNDER_WAY: u32 = 3;
+
 /// A statement class of one server. Two servers may have a query of the same id, or run the same text; each needs that text by
 /// itself. A key of 16 bytes and not the two mixed into 8: then no two can meet.
 #[repr(C)]

@@ -4,6 +4,7 @@ use core::mem::offset_of;
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use pgstrobe_common::{
+    cluster::{TEXT_KNOWN, TEXT_UNDER_WAY, TEXT_WANTED},
     files::StatementIo,
     lost::Lost,
     record::{BATCH_LEN, Batch, BatchHead, Finished, Header, Statement, TEXT_CUT, TEXT_FULL, Text},
@@ -13,7 +14,7 @@ use pgstrobe_common::{
 
 use crate::{
     clusters,
-    globals::{CLASSES, RING, TEXT_KNOWN, TEXT_UNDER_WAY, TEXT_WANTED, TextBuffer, WANTED, lost, lost_many, now},
+    globals::{CLASSES, RING, TextBuffer, WANTED, lost, lost_many, now},
     instructions::copy,
     reclaim,
 };

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use pgstrobe_common::{
-    cluster::ClassKey,
+    cluster::{CLASS_KEYS, ClassKey},
     files::{FileIo, FileKey, MAX_FILES},
     hits::Hit,
     lost::Lost,
@@ -66,16 +66,10 @@ pub static ANY_CROWDED: Array<u64> = Array::with_max_entries(1, 0);
 pub static FRESH: PerCpuArray<Backend> = PerCpuArray::with_max_entries(2, 0);
 
 /// Statement classes whose text was sent: [`TEXT_KNOWN`] or [`TEXT_WANTED`].
-/// Not an LRU map: looking up in one costs twice as much. A class that finds no room is counted, and shown without text.
+/// Not an LRU map: looking up in one costs twice as much. Userspace takes out what nobody uses. A class that finds no room is
+/// counted, and shown without text.
 #[map]
-pub static CLASSES: HashMap<ClassKey, u32> = HashMap::with_max_entries(32_768, 0);
-
-/// The class's text is in userspace.
-pub const TEXT_KNOWN: u32 = 1;
-/// Only a cut text is: the whole one is wanted, and taken from a backend at work.
-pub const TEXT_WANTED: u32 = 2;
-/// A backend is about to send it: until it has, another one's statement would come before the text, and be of no class.
-pub const TEXT_UNDER_WAY: u32 = 3;
+pub static CLASSES: HashMap<ClassKey, u32> = HashMap::with_max_entries(CLASS_KEYS, 0);
 
 /// How many classes are at [`TEXT_WANTED`], of all servers.
 #[map]

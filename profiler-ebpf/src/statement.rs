@@ -8,6 +8,7 @@
 use core::mem::MaybeUninit;
 
 use pgstrobe_common::{
+    cluster::{TEXT_UNDER_WAY, TEXT_WANTED},
     faults::Faults,
     record::{
         STATEMENT_BATCH, STATEMENT_CUT, STATEMENT_ERROR, STATEMENT_PIPELINED, STATEMENT_QUERY_ID, TEXT_CUT, TEXT_FULL,
@@ -23,7 +24,7 @@ use pgstrobe_common::{
 
 use crate::{
     clusters, emit, faults,
-    globals::{CLASSES, TEXT_UNDER_WAY, TEXT_WANTED, TEXTS, WANTED, now, setting, text_buffer},
+    globals::{CLASSES, TEXTS, WANTED, now, setting, text_buffer},
     instructions::{below, clear},
     kernel::Current,
     ledger, postgres, ready, reclaim,

@@ -13,6 +13,7 @@ use super::{
     aio::Aio,
     blocking::Blocked,
     checkpoints::Overlay,
+    numbered::Numbered,
     pauses::Pauses,
     process::Process,
     queries::Queries,
@@ -96,14 +97,14 @@ pub(super) type Owner = (Option<String>, Option<String>);
 #[derive(Clone, Copy)]
 pub struct Names<'a> {
     pub(super) texts: &'a Texts,
-    pub(super) owners: &'a [Owner],
+    pub(super) owners: &'a Numbered<Owner>,
     /// Of the server's version: it decides what wait events are called.
     pub(super) major: u32,
 }
 
 impl Names<'_> {
     pub(super) fn owner(&self, number: u32) -> Owner {
-        self.owners.get(number as usize).cloned().unwrap_or_default()
+        self.owners.get(number).cloned().unwrap_or_default()
     }
 
     /// The text of a class.

@@ -11,6 +11,7 @@ mod build;
 mod checkpoints;
 mod faults;
 mod io;
+mod numbered;
 mod outside;
 mod pauses;
 mod pids;
@@ -30,7 +31,7 @@ mod wakes;
 mod workers;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
 };
 
@@ -44,6 +45,7 @@ pub use account::{Account, Names};
 pub use blocking::{Ended, Sight, Standing, Waits};
 use checkpoints::Checkpoints;
 pub use checkpoints::{MAX_CHECKPOINTS, Phases};
+use numbered::Numbered;
 use process::Process;
 use queries::LastClass;
 use rustc_hash::FxHashMap;
@@ -79,7 +81,7 @@ pub struct Aggregate {
     serial: u64,
     texts: Texts,
     /// Databases and users, by pair.
-    owners: Vec<Owner>,
+    owners: Numbered<Owner>,
     owner_index: HashMap<Owner, u32>,
     account: Account,
     /// Files of relations that were synced for the first time since the last tick.
@@ -135,7 +137,7 @@ impl Aggregate {
             ended_roles: VecDeque::new(),
             serial: 0,
             texts: Texts::new(show_literals),
-            owners: vec![(None, None)],
+            owners: Numbered::with([(None, None)]),
             owner_index: HashMap::from([((None, None), 0)]),
             account: Account::default(),
             new_files: Vec::new(),
@@ -173,6 +175,9 @@ impl Aggregate {
         }
         account.processes.sort_unstable_by_key(|process| process.serial);
         self.ended_roles.clear();
+        self.texts.close(now_ns);
+        self.owners.close(now_ns);
+        self.live.values().for_each(|backend| self.owners.touch(backend.owner));
         account
     }
 
@@ -184,6 +189,30 @@ impl Aggregate {
     /// What the numbers in its accounts stand for.
     pub fn names(&self) -> Names<'_> {
         Names { texts: &self.texts, owners: &self.owners, major: self.major }
+    }
+
+    /// Statement classes of which the kernel side knows the text.
+    pub fn class_keys(&self) -> usize {
+        self.texts.keys()
+    }
+
+    /// Whether [`Aggregate::age`] is due, where the kernel side has room for so many keys of this server.
+    pub fn is_crowded(&self, room: usize) -> bool {
+        self.texts.is_crowded(room) || self.owners.len() > MAX_CLASSES / 2
+    }
+
+    /// Forgets classes and owners that nobody has used for long, and returns the keys that the kernel side is to forget; `in_hand`
+    /// are those that backends have.
+    pub fn age(&mut self, now_ns: u64, room: usize, in_hand: &HashSet<u64>) -> Vec<u64> {
+        let unused: Vec<u32> = self.owners.unused(1, now_ns).collect();
+        for owner in unused {
+            if let Some(owner) = self.owners.remove(owner) {
+                self.owner_index.remove(&owner);
+            }
+        }
+        let forget = self.texts.age(now_ns, room, in_hand);
+        self.account.queries.texts_changed();
+        forget
     }
 
     /// A process of the cluster exists; in the server's own pid namespace it may have another number.
@@ -258,13 +287,13 @@ impl Aggregate {
     fn owner(&mut self, database: Option<String>, user: Option<String>) -> u32 {
         let key = (database, user);
         if let Some(&owner) = self.owner_index.get(&key) {
+            self.owners.touch(owner);
             return owner;
         }
         if self.owners.len() >= MAX_CLASSES {
             return 0;
         }
-        let owner = self.owners.len() as u32;
-        self.owners.push(key.clone());
+        let owner = self.owners.add(key.clone());
         self.owner_index.insert(key, owner);
         owner
     }

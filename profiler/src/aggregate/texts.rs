@@ -3,14 +3,20 @@
 //! The kernel side tells statements apart by query id or by the shape of the text. Several shapes can be one class; they
 //! are brought together by the server's query id or by pg_query's fingerprint.
 
+mod age;
+
 use std::collections::HashMap;
 
+use super::numbered::Numbered;
 use crate::postgres::sql::{self, How, Normalized};
+use age::Key;
 
 /// The class of statements whose class is not known.
 pub const UNKNOWN: u32 = 0;
 /// What did not fit.
 pub const OTHER: u32 = 1;
+/// As many are there for good.
+const FIXED: u32 = 2;
 
 /// Keys of the kernel side remembered; beyond it a key counts as unknown.
 const MAX_KEYS: usize = 65_536;
@@ -36,11 +42,14 @@ pub struct ClassText {
 #[cfg_attr(test, derive(Clone))]
 pub struct Texts {
     show_literals: bool,
-    classes: Vec<ClassText>,
+    classes: Numbered<ClassText>,
     /// Bytes of their texts.
     taken: usize,
-    keys: HashMap<(u64, bool), u32>,
+    /// By key, and whether that is a query id.
+    keys: HashMap<(u64, bool), Key>,
     fingerprints: HashMap<u64, u32>,
+    /// When keys were last made to age: what is used from now on was used since then.
+    aged_ns: u64,
 }
 
 impl Texts {
@@ -48,15 +57,16 @@ impl Texts {
         let fixed = |text: &str| ClassText { source: "none", text: text.into(), ..Default::default() };
         Self {
             show_literals,
-            classes: vec![fixed("<unknown>"), fixed("<other>")],
+            classes: Numbered::with([fixed("<unknown>"), fixed("<other>")]),
             taken: 0,
             keys: HashMap::new(),
             fingerprints: HashMap::new(),
+            aged_ns: 0,
         }
     }
 
     pub fn get(&self, class: u32) -> &ClassText {
-        self.classes.get(class as usize).unwrap_or(&self.classes[UNKNOWN as usize])
+        self.classes.get(class).or_else(|| self.classes.get(UNKNOWN)).expect("the unknown class is there for good")
     }
 
     /// The class of a key; a key whose text is not here yet gets a class of its own.
@@ -64,8 +74,10 @@ impl Texts {
         if key == 0 {
             return UNKNOWN;
         }
-        if let Some(&class) = self.keys.get(&(key, query_id)) {
-            return class;
+        if let Some(known) = self.keys.get_mut(&(key, query_id)) {
+            known.used_ns = self.aged_ns;
+            self.classes.touch(known.class);
+            return known.class;
         }
         let class = if query_id {
             self.add(ClassText {
@@ -85,18 +97,20 @@ impl Texts {
         let normalized = sql::normalize(bytes, cut);
         let fingerprint = normalized.fingerprint;
         let text = self.shown(bytes, cut, normalized);
+        if let Some(known) = self.keys.get_mut(&(key, query_id)) {
+            known.forgotten_ns = None;
+        }
         if query_id {
             // pg_stat_activity shows query ids as signed numbers.
             let at = self.class(key, true);
-            let class = &self.classes[at as usize];
             // Not into the class of all that did not fit.
-            if at != OTHER && (full || class.cut) {
+            if at != OTHER && (full || self.get(at).cut) {
                 self.put(at, text, cut);
             }
             return;
         }
-        if full && let Some(&at) = self.keys.get(&(key, false)) {
-            let class = &self.classes[at as usize];
+        if full && let Some(&Key { class: at, .. }) = self.keys.get(&(key, false)) {
+            let class = self.get(at);
             // The whole text must continue the cut one; else the backend had moved on.
             let known = class.text.trim_end_matches('…').trim_end();
             let head: String = known.chars().take(64).collect();
@@ -108,7 +122,10 @@ impl Texts {
         let class = match fingerprint {
             None => self.unparsable(text, cut),
             Some(fingerprint) => match self.fingerprints.get(&fingerprint) {
-                Some(&class) => class,
+                Some(&class) => {
+                    self.classes.touch(class);
+                    class
+                }
                 None => {
                     let source = "fingerprint";
                     let class = self.add(ClassText { query_id: fingerprint.to_string(), source, text, cut });
@@ -145,7 +162,10 @@ impl Texts {
             return self.add(ClassText { source: "none", text, cut, ..Default::default() });
         }
         match self.fingerprints.get(&0) {
-            Some(&class) => class,
+            Some(&class) => {
+                self.classes.touch(class);
+                class
+            }
             None => {
                 let class = self.add(ClassText { source: "none", text, cut, ..Default::default() });
                 self.fingerprints.insert(0, class);
@@ -158,16 +178,15 @@ impl Texts {
         if self.classes.len() >= super::MAX_CLASSES {
             return OTHER;
         }
-        let at = self.classes.len() as u32;
         let (text, cut) = (class.text, class.cut);
-        self.classes.push(ClassText { text: String::new(), ..class });
+        let at = self.classes.add(ClassText { text: String::new(), ..class });
         self.put(at, text, cut);
         at
     }
 
     /// Gives a class its text, as much of it as there is room for.
     fn put(&mut self, class: u32, mut text: String, mut cut: bool) {
-        let class = &mut self.classes[class as usize];
+        let Some(class) = self.classes.get_mut(class) else { return };
         self.taken -= class.text.len();
         if text.len() > SHORT && self.taken + text.len() > ROOM {
             text.truncate(text.floor_char_boundary(SHORT));
@@ -180,8 +199,8 @@ impl Texts {
     }
 
     fn remember(&mut self, key: u64, query_id: bool, class: u32) -> u32 {
-        if self.keys.len() < MAX_KEYS {
-            self.keys.insert((key, query_id), class);
+        if self.keys.len() < MAX_KEYS || self.keys.contains_key(&(key, query_id)) {
+            self.keys.insert((key, query_id), Key { class, used_ns: self.aged_ns, forgotten_ns: None });
         }
         class
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pgstrobe_common::cluster::{ClassKey, Cluster};
+use pgstrobe_common::cluster::{ClassKey, Cluster, TEXT_WANTED};
 
 use crate::maps::Map;
 
@@ -12,6 +12,8 @@ pub struct Clusters {
     pub(super) postmasters: Map<u32, u32>,
     /// How much of the texts of their classes is known.
     pub(super) classes: Map<ClassKey, u32>,
+    /// Its one value: how many of them are at [`TEXT_WANTED`].
+    pub(super) wanted: Map<u32, u64>,
 }
 
 impl Clusters {
@@ -28,7 +30,25 @@ impl Clusters {
     /// Another server is to have that number: its texts are yet to come.
     pub fn forget_classes(&mut self, number: u16) {
         for class in self.classes.keys().into_iter().filter(|class| class.cluster == u64::from(number)) {
-            self.classes.remove(&class);
+            self.forget(class);
+        }
+    }
+
+    /// Whoever uses these classes of that server from now on sends their texts again.
+    pub fn forget_keys(&mut self, number: u16, keys: &[u64]) {
+        for key in keys {
+            self.forget(ClassKey { key: *key, cluster: number.into() });
+        }
+    }
+
+    fn forget(&mut self, class: ClassKey) {
+        let Some(state) = self.classes.get(&class) else { return };
+        self.classes.remove(&class);
+        // The kernel side counts too: a race makes whole texts come later, or be looked for in vain, and no more.
+        if state == TEXT_WANTED
+            && let Some(wanted) = self.wanted.get(&0)
+        {
+            self.wanted.replace(&0, &wanted.saturating_sub(1));
         }
     }
 
@@ -57,9 +77,13 @@ mod tests {
     fn a_number_outlives_its_postmaster() {
         let entries: HashMap<u32, Cluster> = HashMap::new();
         let postmasters: HashMap<u32, u32> = HashMap::new();
-        let classes: HashMap<ClassKey, u32> = [3, 4].map(|cluster| (ClassKey { key: 9, cluster }, 1)).into();
-        let mut clusters =
-            Clusters { entries: Box::new(entries), postmasters: Box::new(postmasters), classes: Box::new(classes) };
+        let classes: HashMap<ClassKey, u32> = [3, 4].map(|cluster| (ClassKey { key: 9, cluster }, TEXT_WANTED)).into();
+        let mut clusters = Clusters {
+            entries: Box::new(entries),
+            postmasters: Box::new(postmasters),
+            classes: Box::new(classes),
+            wanted: Box::new(HashMap::from([(0_u32, 2_u64)])),
+        };
         let known = Cluster { activity_size: 2048, ..Cluster::UNRESOLVED };
         clusters.follow(3, known, 100).expect("a table in memory");
         clusters.set_quota(3, true);
@@ -70,6 +94,11 @@ mod tests {
         clusters.follow(3, Cluster { activity_size: 512, ..known }, 200).expect("a table in memory");
         assert_eq!(clusters.entries.get(&3).map(|one| (one.activity_size, one.quota)), Some((512, 0)));
         clusters.forget_classes(3);
-        assert_eq!(clusters.classes.keys(), [ClassKey { key: 9, cluster: 4 }]);
+        assert_eq!(
+            (clusters.classes.keys(), clusters.wanted.get(&0)),
+            (vec![ClassKey { key: 9, cluster: 4 }], Some(1))
+        );
+        clusters.forget_keys(4, &[8, 9]);
+        assert_eq!((clusters.classes.keys().len(), clusters.wanted.get(&0)), (0, Some(0)));
     }
 }

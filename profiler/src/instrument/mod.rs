@@ -133,6 +133,7 @@ impl Instrument {
             entries: self.array("CLUSTERS")?,
             postmasters: self.table("POSTMASTERS")?,
             classes: self.table("CLASSES")?,
+            wanted: self.array("WANTED")?,
         })
     }
 

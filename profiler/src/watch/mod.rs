@@ -1,6 +1,7 @@
 //! Servers under profile: one [`Watch`] each, and the host with the programs in the kernel, once for all of them.
 
 mod adopt;
+mod age;
 mod coverage;
 mod drain;
 mod finder;
@@ -64,6 +65,7 @@ pub struct Watches {
     scan: Every,
     rescan: Every,
     forget: Every,
+    age: Every,
     config: Rc<Config>,
     started: Instant,
     /// Of the interval.
@@ -97,6 +99,7 @@ impl Watches {
             watches.values().flat_map(of).collect()
         });
         instrument.tick();
+        self.age();
     }
 
     /// Takes in the records of this time, and what is to be looked at before.

@@ -15,6 +15,7 @@ use pgstrobe_common::{
 
 use super::{
     Refused, Watches,
+    age::AGE,
     finder::Finder,
     follow::{RESCAN, SCAN},
     host::HostMeasures,
@@ -120,6 +121,7 @@ impl Watches {
             scan: Every::after(SCAN),
             rescan: Every::after(RESCAN),
             forget: Every::after(FORGET),
+            age: Every::after(AGE),
             config: Rc::new(config),
             started: now,
             began: now,
