@@ -14,7 +14,7 @@ pub const LEN: usize = 1024;
 /// [`LEN`] in words, which is how the text is read.
 pub const WORDS: usize = LEN / 8;
 
-/// The hash is a polynomial of the kept bytes with this base, modulo 2⁶⁴: it can be continued by one byte or by eight
+/// The hash is a polynomial of the kept bytes with this base, modulo 2⁵⁹: it can be continued by one byte or by eight
 /// with the same result. Odd, and below 256, so that eight terms need no more than 64 bits ([`polynomial`]).
 const BASE: u64 = 251;
 /// What an empty text has.
@@ -168,6 +168,10 @@ static STEP: [u32; STATES * CLASSES] = {
     table
 };
 
+/// Bits of the automaton's state: below the hash, where the two are one number.
+const STATE_BITS: u32 = 5;
+const STATE: u64 = (1 << STATE_BITS) - 1;
+
 const fn entry(state: u64, byte: u64) -> u64 {
     STEP[(state << 4 | (CLASS[(byte & 0xff) as usize] & 15) as u64) as usize] as u64
 }
@@ -200,40 +204,73 @@ const fn polynomial(word: u64) -> u64 {
     (fours & 0xffff_ffff) * BASE.pow(4) + (fours >> 32)
 }
 
+/// Eight bytes, from a hash and a state to those after them.
+#[inline(always)]
+fn advance(word: u64, mut hash: u64, mut now: u64) -> (u64, u64) {
+    // One condition, for the verifier: two would be two ways into the second branch.
+    let between = (now + (31 - WORD_E as u64)) >> 5;
+    if between | extraordinary(word) == 0 {
+        hash = hash.wrapping_mul(BASE.pow(8)).wrapping_add(polynomial(word));
+        // No more than the last two bytes decide: a word, the word `e`, or neither.
+        now = entry(entry(PLAIN as u64, word >> 48) & STATE, word >> 56) & STATE;
+    } else {
+        let mut rest = word;
+        for _ in 0..8 {
+            let entry = entry(now, rest);
+            now = entry & STATE;
+            let seen = (rest & 0xff & entry >> 16) | entry >> 24;
+            hash = hash.wrapping_mul(entry >> 8 & 0xff).wrapping_add(seen);
+            rest >>= 8;
+        }
+    }
+    (hash, now)
+}
+
+const fn key_of(hash: u64) -> u64 {
+    let key = hash & u64::MAX >> STATE_BITS;
+    if key == 0 { 1 } else { key }
+}
+
 /// Shape of a text that ends at its first zero byte or with the array; never 0. Little-endian, as the text is in memory.
 ///
 /// `state` is the automaton's state between two words. It is kept in the caller's memory, where the verifier does not
-/// follow its value: both ways through a word then end alike, and it looks at each word once.
+/// follow its value: both ways through a word then end alike, and it looks at each word but two or three times.
 #[inline(always)]
 pub fn shape(text: &[u64; WORDS], state: &mut u64) -> u64 {
     let mut hash = SEED;
     *state = PLAIN as u64;
     for &word in text {
         // SAFETY: a plain reference.
-        let mut now = unsafe { core::ptr::read_volatile(state) } & 31;
-        // One condition, for the verifier: two would be two ways into the second branch.
-        let between = (now + (31 - WORD_E as u64)) >> 5;
-        if between | extraordinary(word) == 0 {
-            hash = hash.wrapping_mul(BASE.pow(8)).wrapping_add(polynomial(word));
-            // No more than the last two bytes decide: a word, the word `e`, or neither.
-            now = entry(entry(PLAIN as u64, word >> 48) & 31, word >> 56) & 31;
-        } else {
-            let mut rest = word;
-            for _ in 0..8 {
-                let entry = entry(now, rest);
-                now = entry & 31;
-                let seen = (rest & 0xff & entry >> 16) | entry >> 24;
-                hash = hash.wrapping_mul(entry >> 8 & 0xff).wrapping_add(seen);
-                rest >>= 8;
-            }
-        }
+        let mut now = unsafe { core::ptr::read_volatile(state) } & STATE;
+        (hash, now) = advance(word, hash, now);
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(state, now) };
         if now == END as u64 {
             break;
         }
     }
-    if hash == 0 { 1 } else { hash }
+    key_of(hash)
+}
+
+/// The same where the verifier's time counts and not that of the CPU, which makes a call for each word: `word` is [`word`] as a
+/// function of its own, at which the verifier looks once.
+#[inline(always)]
+pub fn shape_by_calls(text: &[u64; WORDS], word: impl Fn(u64, u64) -> u64) -> u64 {
+    let mut both = SEED << STATE_BITS | PLAIN as u64;
+    for &eight in text {
+        both = word(eight, both);
+        if both & STATE == END as u64 {
+            break;
+        }
+    }
+    key_of(both >> STATE_BITS)
+}
+
+/// Eight bytes, from a hash with the state below it to those after them.
+#[inline(always)]
+pub fn word(word: u64, both: u64) -> u64 {
+    let (hash, now) = advance(word, both >> STATE_BITS, both & STATE);
+    hash << STATE_BITS | now
 }
 
 #[cfg(test)]
@@ -250,7 +287,10 @@ mod tests {
     }
 
     fn of(text: &str) -> u64 {
-        shape(&words(text), &mut 0)
+        let words = words(text);
+        let key = shape(&words, &mut 0);
+        assert_eq!(shape_by_calls(&words, word), key, "{text}");
+        key
     }
 
     /// The definition, a byte at a time.
@@ -264,7 +304,7 @@ mod tests {
                 hash = hash.wrapping_mul(BASE).wrapping_add(seen as u64);
             }
         }
-        hash
+        key_of(hash)
     }
 
     #[test]

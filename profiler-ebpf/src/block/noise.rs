@@ -124,7 +124,10 @@ pub fn leave(context: u64, cluster: u16) {
 /// the number of the server that it was counted for itself.
 #[inline(always)]
 pub fn completed(context: u64, row: &mut BlockRow, key: &BlockKey, waits: Option<u16>, issued: u64, now: u64) {
+    const NONE: u64 = u64::MAX;
     let Some(slot) = find(context) else { return };
+    // No `Option`: the verifier refuses the value of one that is none.
+    let mut own = NONE;
     for i in 0..CONTEXT_WAITERS {
         let waiter = slot.waiters[i];
         if waiter == 0 {
@@ -139,11 +142,15 @@ pub fn completed(context: u64, row: &mut BlockRow, key: &BlockKey, waits: Option
         wait.since_ns = now;
         let from = if issued > from { issued } else { from };
         let ns = now.saturating_sub(from);
+        // A server is among the waiters once.
         if victim == cluster_of(key.owner) as u32 {
-            delays::add_to(&mut row.own, ns);
+            own = ns;
         } else {
             delays::of_others(key, victim, ns);
         }
+    }
+    if own != NONE {
+        delays::add_to(&mut row.own, own);
     }
     if let Some(cluster) = waits {
         add(&mut of(slot, cluster as u32).waiting, LESS);
