@@ -90,6 +90,15 @@ pub const fn with_stack(number: u32) -> u32 {
     if number < STACKS { (number + 1) << STACK_SHIFT } else { 0 }
 }
 
+/// The bits of a sleep whose stack userspace read by itself: `row` of its table of causes. They are numbers beyond those of stacks
+/// that the kernel side kept. None for a row that is out of range.
+pub const fn told(row: u32) -> u32 {
+    if row < MAX_TOLD { (STACKS + row + 1) << STACK_SHIFT } else { 0 }
+}
+
+/// As many rows can be told.
+pub const MAX_TOLD: u32 = (1 << (u32::BITS - STACK_SHIFT)) - 1 - STACKS;
+
 /// The bits that say how it sleeps and why: all but the system call and the number of the stack.
 pub const HOW: u32 = ((1 << STACK_SHIFT) - 1) & !SYSCALL_MASK;
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod stack;
 
-pub use stack::Stacks;
+pub use stack::{Stacks, found};
 
 use crate::vocabulary::{Cause, State};
 

@@ -161,6 +161,37 @@ fn a_frozen_file_system() {
     assert_first(&report, "filesystem_frozen");
 }
 
+/// The file system is frozen already when the profile begins, and a backend stands still in it: it sleeps on, and the kernel's own print
+/// of its stack is all that says why.
+#[test]
+fn found_on_a_frozen_file_system() {
+    let disk = match SlowDisk::mount(false) {
+        Ok(disk) => disk,
+        Err(reason) => skip!("{reason}"),
+    };
+    let cluster = quiet_cluster();
+    disk.tablespace(&cluster);
+    psql(&cluster, "CREATE UNLOGGED TABLE t (a int) TABLESPACE slow");
+    let mut client = Client::connect(&cluster, "planted");
+    let pid = client.backend(&cluster);
+    wait_until("the backend waits for its client", || sleeps_in(pid).is_some());
+    let idle = Idle { pid, call: sleeps_in(pid) };
+    let frozen = disk.freeze();
+    client.send("INSERT INTO t VALUES (1)");
+    while_stuck(&idle);
+    let profile = Profile::start(&cluster, &[]);
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let least = begun.elapsed();
+    drop(frozen);
+    client.answer();
+    let report = profile.stop();
+    let seen = caused(&report, "filesystem_frozen");
+    println!("filesystem_frozen: {seen:?} of at least {least:?}");
+    assert!(seen + SWITCH >= least, "{seen:?} of at least {least:?}: {:?}", report.statements.ledger);
+    assert_first(&report, "filesystem_frozen");
+}
+
 /// A table lies on a file system that a process serves, and that process stands still: pgstrobe does not wait for it.
 #[test]
 fn a_file_system_in_user_space() {

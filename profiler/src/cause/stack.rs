@@ -74,8 +74,46 @@ static KNOWN: [AtomicU8; STACKS as usize] = [const { AtomicU8::new(0) }; STACKS 
 
 const SAYS_NOTHING: u8 = 1;
 
+/// Where a task is while it waits for a block device: the functions that call `io_schedule` (mm/filemap.c, kernel/sched/wait_bit.c,
+/// fs/buffer.c, block, fs/iomap), which the kernel's own print of a stack leaves out.
+const WAITS_FOR_DEVICE: &[&str] = &[
+    "folio_wait_bit_common",
+    "wait_on_page_bit_common",
+    "__lock_page_killable",
+    "bit_wait_io",
+    "__wait_on_buffer",
+    "submit_bio_wait",
+    "rq_qos_wait",
+    "blk_mq_get_tag",
+    "__iomap_dio_rw",
+];
+
+/// What a context says of the stack of a task that was found asleep, as the kernel prints it (`/proc/PID/stack`, fs/proc/base.c):
+/// a function a line, `[<0>] NAME+OFFSET/LENGTH`, innermost first.
+pub fn found(stack: &str) -> u32 {
+    let mut told = 0;
+    for name in stack.lines().filter_map(|line| line.split_once("] ")?.1.split('+').next()) {
+        if WAITS_FOR_DEVICE.contains(&name) {
+            told |= context::IOWAIT;
+        }
+        // kernel/cgroup/freezer.c
+        if name == "do_freezer_trap" {
+            told |= context::FROZEN;
+        }
+        if context::stack_of(told).is_none()
+            && let Some(row) = FUNCTIONS.iter().position(|(_, row)| row.contains(&name))
+        {
+            told |= context::told(row as u32);
+        }
+    }
+    told
+}
+
 /// The cause of a sleep in the stack of this number.
 pub(super) fn cause(number: u32) -> Option<Cause> {
+    if let Some(row) = number.checked_sub(STACKS) {
+        return FUNCTIONS.get(row as usize).map(|(cause, _)| *cause);
+    }
     let known = KNOWN.get(number as usize)?.load(Ordering::Relaxed);
     FUNCTIONS.get(usize::from(known).checked_sub(2)?).map(|(cause, _)| *cause)
 }
@@ -169,6 +207,28 @@ mod tests {
         let mut seen = BTreeSet::new();
         assert!(FUNCTIONS.iter().flat_map(|(_, names)| *names).all(|name| seen.insert(name)));
         assert!(FUNCTIONS.len() < usize::from(u8::MAX) - 2);
+        assert!(FUNCTIONS.len() <= context::MAX_TOLD as usize);
+    }
+
+    #[test]
+    fn a_stack_that_was_found_tells_as_well() {
+        use context::*;
+        let frozen =
+            "[<0>] percpu_rwsem_wait+0x116/0x140\n[<0>] vfs_write+0x30b/0x3f0\n[<0>] do_syscall_64+0x5b/0xb0\n";
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 18 | found(frozen)), Sleep::Blocked(Cause::FilesystemFrozen));
+        let read = "[<0>] folio_wait_bit_common+0x13d/0x350\n[<0>] filemap_read+0x2d9/0x3a0\n";
+        assert_eq!(found(read), IOWAIT);
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 17 | found(read)), Sleep::Blocked(Cause::BlockRead));
+        let journal =
+            "[<0>] jbd2_log_wait_commit+0x1/0x2\n[<0>] start_this_handle+0x1/0x2\n[<0>] __wait_on_buffer+0x1/0x2\n";
+        let frozen = "[<0>] do_freezer_trap+0x61/0x90\n[<0>] get_signal+0x6f3/0x900\n";
+        assert_eq!(Sleep::of(NO_SYSCALL | found(frozen)), Sleep::Blocked(Cause::Frozen));
+        let last = (0..MAX_TOLD).map(told).max();
+        assert_eq!(Sleep::of(UNINTERRUPTIBLE | 18 | found(journal)), Sleep::Blocked(Cause::Journal));
+        assert_eq!(
+            (found(""), found("[<0>] 0xffff\nno stack"), last.and_then(stack_of)),
+            (0, 0, Some(STACKS + MAX_TOLD - 1))
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pgstrobe_common::{
 
 use super::one::Watch;
 use crate::{
+    cause,
     instrument::Backends,
     kernel::{faults, features::monotonic_ns},
     postgres::{
@@ -48,15 +49,15 @@ impl Watch {
             } else {
                 self.find_started(&mut state, now);
             }
-            if let Some((sleeping, run_delay)) = scheduling(pid) {
+            if let Some((how, run_delay)) = scheduling(pid) {
                 state.run_delay_ns = run_delay;
-                if sleeping {
+                if let 'S' | 'D' | 'T' | 't' = how {
                     state.flags |= BACKEND_OFF | BACKEND_SLEPT;
                     state.off_ns = now;
                     // How long it had waited before is not known: the wait counts from here.
                     state.wait_began_ns = now;
                     state.wait_event_info = self.server.wait_event(pid);
-                    state.context = context_of(pid, &state);
+                    state.context = context_of(pid, &state, how);
                 }
             }
             if !backends.enter(state) {
@@ -119,23 +120,32 @@ fn found(counted: Faults) -> BackendFaults {
     BackendFaults { since: counted, mark: counted, inside: Faults::default() }
 }
 
-/// Whether a process sleeps, and its run-queue delay so far in nanoseconds (second field of /proc/PID/schedstat).
-fn scheduling(pid: u32) -> Option<(bool, u64)> {
+/// The state of a process (`S` sleeps until a signal or an event, `D` until an event, `T` and `t` is stopped), and its run-queue delay so far in
+/// nanoseconds (second field of /proc/PID/schedstat).
+fn scheduling(pid: u32) -> Option<(char, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let state = stat.rsplit(") ").next()?.chars().next()?;
     let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     let delay = schedstat.split_whitespace().nth(1)?.parse().ok()?;
-    Some((matches!(state, 'S' | 'D'), delay))
+    Some((state, delay))
 }
 
 /// The context of the sleep a process was found in (see `pgstrobe_common::context`).
-fn context_of(pid: u32, state: &Backend) -> u32 {
+fn context_of(pid: u32, state: &Backend, how: char) -> u32 {
     if state.wait_event_info == CLIENT_READ && state.flags & (BACKEND_OPEN | BACKEND_STARTING) == 0 {
         let open = state.flags & BACKEND_IN_TRANSACTION != 0;
         return context::IDLE | if open { context::IN_TRANSACTION } else { 0 };
     }
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     // "NUMBER ARGUMENTS…" of the system call it sleeps in, or "-1 …" in none (fs/proc/base.c).
-    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    let number = call.split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
-    number.filter(|number| *number < context::NO_SYSCALL).unwrap_or(context::NO_SYSCALL)
+    let number = read("syscall").split_whitespace().next().and_then(|word| word.parse::<u32>().ok());
+    let number = number.filter(|number| *number < context::NO_SYSCALL).unwrap_or(context::NO_SYSCALL);
+    let word = match how {
+        'D' => number | context::UNINTERRUPTIBLE,
+        'S' => number,
+        _ => return number | context::STOPPED,
+    };
+    // Not of one that waits for another backend: there are many of those.
+    let tells = context::is_unexplained(word) || number == context::NO_SYSCALL;
+    if tells { word | cause::found(&read("stack")) } else { word }
 }
