@@ -50,7 +50,7 @@ fn a_cold_cache() {
     assert_eq!(io.relation.device_read_bytes + io.other.device_read_bytes, read);
     assert!(io.relation.device_reads > 1000, "{io:?}");
     assert_nothing_lost(&report);
-    assert_first_of_its_own(&report, "cold_cache");
+    assert_first(&report, "cold_cache");
 
     // A kernel that frees idle memory before it is short of it (DAMON) may take pages away again meanwhile.
     let mut tries = 0;
@@ -85,15 +85,6 @@ fn warm(cluster: &Cluster) {
     }
 }
 
-/// The first finding; other work on this machine is none of the cause.
-fn assert_first_of_its_own(report: &Report, id: &str) {
-    let of_others = ["cpu_starved_by_others", "cpu_saturation", "steal"];
-    let mut own = report.findings.iter().filter(|finding| !of_others.contains(&finding.id.as_str()));
-    let first = own.next().expect("a finding");
-    println!("{first:#?}");
-    assert_eq!(first.id, id, "{:#?}", report.findings);
-}
-
 /// A standby writes WAL as it comes, in pieces of any size, over segments that are there already. Where those are not in
 /// the page cache, it must read what it changes in part.
 #[test]
@@ -122,7 +113,7 @@ fn wal_that_is_read_before_it_is_written() {
     assert!(io.read_before_writes > 100, "{io:?}");
     assert_eq!(io.read_before_write_bytes, read);
     assert_nothing_lost(&report);
-    assert_first_of_its_own(&report, "read_before_write");
+    assert_first(&report, "read_before_write");
 }
 
 /// As memory that others need would: `posix_fadvise(POSIX_FADV_DONTNEED)` on every segment, once it is clean.
