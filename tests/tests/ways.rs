@@ -44,9 +44,19 @@ fn empty_programs_count_nothing() {
 /// What proves the hooks at the beginning is not counted: a probe that never fired says so.
 #[test]
 fn a_quiet_server_fires_no_statement_probe() {
+    /// Other programs of the machine may talk meanwhile, but not always, and the proof would each time.
+    const TRIES: usize = 40;
+    const FEW: u64 = 64;
     let cluster = quiet_cluster();
-    let report = Profile::start(&cluster, &[]).stop();
-    let probe = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
-    // Other programs of the machine may talk meanwhile, but not as much as the proof does.
-    assert!(probe.attached && probe.hits < 64, "{} hits", probe.hits);
+    let mut least = u64::MAX;
+    for _ in 0..TRIES {
+        let report = Profile::start(&cluster, &[]).stop();
+        let probe = report.coverage.probes.iter().find(|probe| probe.name == "statement").expect("the probe");
+        assert!(probe.attached);
+        least = least.min(probe.hits);
+        if least < FEW {
+            return;
+        }
+    }
+    panic!("{least} hits at the least");
 }
