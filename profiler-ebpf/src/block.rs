@@ -41,15 +41,16 @@ fn operation(flags: u32) -> u32 {
 /// The first that is seen of a request.
 #[inline(always)]
 fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
+    let context = request.context();
     if slot.request == request.number()
         && let Some(cluster) = waits(slot)
     {
         // Its end was missed.
-        noise::leave(request.context(), cluster);
+        noise::leave(context, cluster);
     }
     let op = operation(request.flags());
-    let device = request.device();
-    let owner = if op == OP_FLUSH { flush::owner(device) } else { owner::of(request.bio()) };
+    let (bio, device) = (request.bio(), request.device());
+    let owner = if op == OP_FLUSH { flush::owner(device) } else { owner::of(bio) };
     let key = BlockKey { cgroup: owner.cgroup, device, pid: owner.pid, op, owner: owner.owner };
     if trace::on() {
         slot.key = key;
@@ -65,7 +66,7 @@ fn begin(request: Request, slot: &mut RequestSlot, now: u64) {
         return trace::begins(slot);
     }
     let cluster = cluster_of(owner.owner);
-    if cluster != NO_CLUSTER && noise::wait(request.context(), cluster, now) {
+    if cluster != NO_CLUSTER && noise::wait(context, cluster, now) {
         slot.flags = REQUEST_WAITS | (cluster as u32) << 16;
     }
 }
@@ -137,17 +138,22 @@ pub fn merged(request: Request) {
 /// The next `bytes` of a request are done.
 #[inline(always)]
 pub fn completed(request: Request, error: i32, bytes: u32) {
-    let left = request.bytes();
-    let Some(slot) = slots::find(request.number()) else { return unseen(request, error, bytes, left) };
-    if slot.flags & REQUEST_WRITTEN != 0 {
+    // Loaded here, before the ways part: the verifier looks through all types of the kernel at each load of a pointer from an
+    // argument, for every way that leads to it (docs/journal/0012).
+    let (left, context) = (request.bytes(), request.context());
+    let mut known = slots::find(request.number());
+    if let Some(slot) = &mut known
+        && slot.flags & REQUEST_WRITTEN != 0
+    {
         slot.request = 0;
         // The second end of a write with a flush behind it; or else the memory of one that had no second end is in use
         // by a request whose beginning is never seen.
-        if bytes != 0 || left != 0 || slot.started_ns != request.started() {
-            unseen(request, error, bytes, left);
+        if bytes == 0 && left == 0 && slot.started_ns == request.started() {
+            return;
         }
-        return;
+        known = None;
     }
+    let Some(slot) = known else { return unseen(request, context, error, (bytes, left)) };
     if trace::on() {
         if bytes < left {
             return trace::part(slot, bytes);
@@ -159,7 +165,7 @@ pub fn completed(request: Request, error: i32, bytes: u32) {
             return rows::part(row, bytes);
         }
         let now = now();
-        noise::completed(request.context(), row, &slot.key, waits(slot), slot.issued_ns, now);
+        noise::completed(context, row, &slot.key, waits(slot), slot.issued_ns, now);
         rows::whole(row, error, bytes);
         rows::times(row, slot, now);
     }
@@ -172,17 +178,18 @@ pub fn completed(request: Request, error: i32, bytes: u32) {
 
 /// The end of a request whose beginning is not known.
 #[inline(always)]
-fn unseen(request: Request, error: i32, bytes: u32, left: u32) {
+fn unseen(request: Request, context: u64, error: i32, (bytes, left): (u32, u32)) {
+    let (bio, device) = (request.bio(), request.device());
     let mut op = operation(request.flags());
     if op == OP_WRITE && left == 0 {
         op = OP_SYNC;
     }
-    let asked = if op == OP_SYNC { flush::asked(request.bio()) } else { None };
+    let asked = if op == OP_SYNC { flush::asked(bio) } else { None };
     let (owner, comm) = match asked {
         Some((owner, comm)) => (owner, comm),
-        None => (owner::unseen(request.bio()), [0; 16]),
+        None => (owner::unseen(bio), [0; 16]),
     };
-    let key = BlockKey { cgroup: owner.cgroup, device: request.device(), pid: owner.pid, op, owner: owner.owner };
+    let key = BlockKey { cgroup: owner.cgroup, device, pid: owner.pid, op, owner: owner.owner };
     let started = request.started();
     if trace::on() {
         // Its parts that were complete before are not known either.
@@ -197,7 +204,7 @@ fn unseen(request: Request, error: i32, bytes: u32, left: u32) {
         return rows::part(row, bytes);
     }
     let now = now();
-    noise::completed(request.context(), row, &key, None, 0, now);
+    noise::completed(context, row, &key, None, 0, now);
     rows::whole(row, error, bytes);
     if op == OP_SYNC && started != 0 {
         rows::served(row, now - started);
