@@ -24,13 +24,14 @@ impl Watches {
         let keys: usize = self.watches.values().map(|watch| watch.aggregate.class_keys()).sum();
         // Each server has its share of the room.
         let room = |of: usize| if keys > ROOM { of * ROOM / keys } else { of };
+        let live: Vec<u32> = self.watches.values().flat_map(|watch| watch.aggregate.live()).collect();
         let crowded = self.watches.values_mut().filter_map(|watch| {
             let room = room(watch.aggregate.class_keys());
             watch.aggregate.is_crowded(room).then_some((watch, room))
         });
         let mut in_hand: Option<HashMap<u64, HashSet<u64>>> = None;
         for (watch, room) in crowded {
-            let in_hand = in_hand.get_or_insert_with(|| held(self.backends.all()));
+            let in_hand = in_hand.get_or_insert_with(|| held(live.iter().filter_map(|pid| self.backends.get(*pid))));
             let of_server = in_hand.entry(watch.number.into()).or_default();
             let forget = watch.aggregate.age(monotonic_ns(), room, of_server);
             tracing::debug!("server {}: {} keys of classes are forgotten", watch.number, forget.len());

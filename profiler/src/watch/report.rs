@@ -80,9 +80,11 @@ impl Watches {
         self.document(reports.into_iter().map(|(_, report)| report).collect())
     }
 
-    /// Takes in what backends have not sent yet.
+    /// Takes in what backends have not sent yet. Those that are known to live are looked up, not all places that there are: that
+    /// would take longer than all the rest.
     fn settle(&mut self) {
-        let states = self.backends.all().map(|state| (state, monotonic_ns()));
+        let live = self.watches.values().flat_map(|watch| watch.aggregate.live());
+        let states = live.filter_map(|pid| self.backends.get(pid)).map(|state| (state, monotonic_ns()));
         let states: Vec<_> =
             states.map(|(state, now)| (self.backends.with_batch(&state).unwrap_or(state), now)).collect();
         // What ended while the states were read is finished after all.
