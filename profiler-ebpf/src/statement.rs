@@ -217,8 +217,20 @@ pub enum Entry {
 #[inline(always)]
 fn open(b: &mut Backend, start: u64) {
     ledger::close(b, start);
-    if b.flags & BACKEND_IN_TRANSACTION != 0 && start > b.end_ns {
-        let ns = start - b.end_ns;
+    idle_until(b, start);
+    b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED | BACKEND_ASKING)) | BACKEND_OPEN;
+    b.start_ns = start;
+    b.sent_len = 0;
+    b.sent_before = 0;
+    // SAFETY: a field of a map's value.
+    unsafe { clear(&mut b.sent_bytes) };
+}
+
+/// The pause of an open transaction ends: the next statement begins, or the backend is ended.
+#[inline(always)]
+pub fn idle_until(b: &mut Backend, end: u64) {
+    if b.flags & BACKEND_IN_TRANSACTION != 0 && end > b.end_ns {
+        let ns = end - b.end_ns;
         b.transaction_idle_ns += ns;
         b.idle.count += 1;
         b.idle.total_ns += ns;
@@ -226,12 +238,6 @@ fn open(b: &mut Backend, start: u64) {
             b.idle.max_ns = ns;
         }
     }
-    b.flags = (b.flags & !(OPEN_FLAGS | BACKEND_ASKED | BACKEND_ASKING)) | BACKEND_OPEN;
-    b.start_ns = start;
-    b.sent_len = 0;
-    b.sent_before = 0;
-    // SAFETY: a field of a map's value.
-    unsafe { clear(&mut b.sent_bytes) };
 }
 
 /// What is to be known of the open statement at its end: its class and its `STATEMENT_` flags.

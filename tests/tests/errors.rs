@@ -1,7 +1,7 @@
 //! Statements that do not end well are statements: failed, cancelled, cut off with their backend.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgstrobe_tests::*;
 
@@ -62,6 +62,29 @@ fn terminated() {
         assert_eq!(report.statements.terminated, 1, "{boundary}");
         assert_nothing_lost(&report);
     }
+}
+
+/// A session that is ended while its transaction waits for the client: that pause counts, although no statement follows it.
+#[test]
+fn terminated_while_idle_in_its_transaction() {
+    let cluster = quiet_cluster();
+    let profile = Profile::start(&cluster, &[]);
+    let mut client = Client::connect(&cluster, "idler");
+    let backend = client.backend(&cluster);
+    let before = Instant::now();
+    client.ask("BEGIN");
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let least = begun.elapsed();
+    psql(&cluster, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idler'");
+    wait_until("the backend has ended", || !cluster.pids().contains(&backend));
+    let most = before.elapsed();
+    let report = profile.stop();
+    let idler = report.backends.iter().find(|one| one.pid == backend).expect("its row");
+    let idle = &idler.idle_in_transaction;
+    assert_eq!(idle.count, 1, "{idle:?}");
+    let total = Duration::from_nanos(idle.total_ns);
+    assert!(least <= total && total <= most, "{total:?}, between {least:?} and {most:?}");
 }
 
 /// SIGKILL of one backend resets all of them; the statement has no end that anyone sent.

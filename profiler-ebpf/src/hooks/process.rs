@@ -140,6 +140,9 @@ fn exited(ctx: &BtfTracePointContext) -> i32 {
             let cut = if b.flags & BACKEND_CUT != 0 { STATEMENT_CUT } else { 0 };
             statement::finish(b, task.faults(), end, 0, STATEMENT_TERMINATED | cut);
         }
+    } else if b.flags & BACKEND_STARTING == 0 {
+        // By a timeout, an administrator, or a signal.
+        statement::idle_until(b, now);
     }
     ledger::close(b, now);
     emit::flush(b);
