@@ -5,6 +5,7 @@
 //! figure; they are taken in a run of their own, because taking them costs something too.
 
 mod block;
+mod count;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ enum What {
     Floor(Runs),
     /// Requests a second of a block device with pgstrobe attached against without
     Block(block::BlockRuns),
+    /// Instructions of a transaction in a virtual machine whose time is its instructions
+    Count(count::CountRuns),
 }
 
 #[derive(Args, Clone)]
@@ -66,14 +69,15 @@ struct Runs {
 }
 
 pub fn run(args: &BenchArgs) -> Result<()> {
-    if let What::Block(runs) = &args.what {
-        return block::run(runs);
+    match &args.what {
+        What::Block(runs) => block::run(runs),
+        What::Count(runs) => count::run(runs),
+        What::Overhead(runs) => throughput(runs, &[]),
+        What::Floor(runs) => throughput(runs, &["--empty-programs"]),
     }
-    let (runs, extra): (&Runs, &[&str]) = match &args.what {
-        What::Overhead(runs) => (runs, &[]),
-        What::Floor(runs) => (runs, &["--empty-programs"]),
-        What::Block(_) => unreachable!("taken above"),
-    };
+}
+
+fn throughput(runs: &Runs, extra: &[&str]) -> Result<()> {
     ensure!(runs.pairs > 0 && runs.seconds > 0, "--pairs and --seconds must be above 0");
     ensure_root()?;
     toolchain::setup(For::Demo)?;

@@ -3,6 +3,7 @@
 //! The tests are the ones of `tests/tests/short.rs`, compiled here and run inside. Nothing is emulated but the machine:
 //! kernels are Debian's, the server is the one of this host.
 
+mod count;
 mod cpio;
 mod image;
 mod kernels;
@@ -30,7 +31,10 @@ use crate::{
 };
 pub use kernels::KERNELS;
 use kernels::Kernel;
+use machine::Time;
 use outcome::Outcome;
+
+pub use count::{Counted, count};
 
 /// Far beyond what a run takes, also on a busy machine: it ends what will not end by itself.
 const LIMIT: Duration = Duration::from_secs(2400);
@@ -108,7 +112,7 @@ fn matrix(args: &VmArgs) -> Result<Matrix> {
         ensure!(KERNELS.iter().any(|kernel| kernel.name == version), "no kernel {version}: see --help");
     }
     let pgstrobe = build_release()?;
-    let tests = build_tests()?;
+    let tests = build_tests("short")?;
     let dir = target_dir().join("vm");
     fs::create_dir_all(&dir)?;
     let shared = dir.join("shared.cpio");
@@ -178,18 +182,12 @@ fn run_kernel(
     shared: &Path,
     filter: Option<&str>,
 ) -> Result<Outcome> {
-    let initrd = dir.join(format!("{}.cpio", kernel.name));
-    fs::copy(shared, &initrd)?;
-    fs::OpenOptions::new().append(true).open(&initrd)?.write_all(&image::own(
-        &files.disk_module,
-        files.loop_module.as_deref(),
-        filter,
-    )?)?;
+    let initrd = archive(kernel, files, dir, shared, filter)?;
     let log = dir.join(format!("{}.log", kernel.name));
     eprintln!("vm {}: the serial line goes to {}", kernel.name, log.display());
     let mut last = Duration::ZERO;
     let mut failing = false;
-    let ended = machine::run(&files.image, &initrd, &log, LIMIT, &mut |line, at| {
+    let ended = machine::run(&files.image, &initrd, &log, (Time::Real, LIMIT), &mut |line, at| {
         // The first lines after the tests are the pictures of those that failed.
         failing |= line == "failures:";
         let shown = line.starts_with("test ") || line.starts_with("@@booted") || line.starts_with("@@failed");
@@ -203,18 +201,33 @@ fn run_kernel(
     Ok(Outcome::read(kernel.name, &ended))
 }
 
-/// The compiled tests.
-fn build_tests() -> Result<PathBuf> {
+/// What one kernel finds at its start.
+fn archive(
+    kernel: &Kernel,
+    files: &kernels::Files,
+    dir: &Path,
+    shared: &Path,
+    filter: Option<&str>,
+) -> Result<PathBuf> {
+    let initrd = dir.join(format!("{}.cpio", kernel.name));
+    fs::copy(shared, &initrd)?;
+    let own = image::own(&files.disk_module, files.loop_module.as_deref(), filter)?;
+    fs::OpenOptions::new().append(true).open(&initrd)?.write_all(&own)?;
+    Ok(initrd)
+}
+
+/// The compiled tests of that name.
+fn build_tests(name: &str) -> Result<PathBuf> {
     let begun = Instant::now();
     let mut command = cargo();
-    command.args(["test", "--release", "--package", "pgstrobe-tests", "--test", "short", "--no-run"]);
+    command.args(["test", "--release", "--package", "pgstrobe-tests", "--test", name, "--no-run"]);
     command.arg("--message-format=json").stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "the tests do not compile");
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let path = messages
-        .filter(|message| message["target"]["name"] == "short")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     eprintln!("vm: the tests are built ({:.0} s)", begun.elapsed().as_secs_f32());
     path.context("cargo names no executable of the tests")
