@@ -68,7 +68,7 @@ pub use profile::{Profile, Refusal, pgstrobe, refused};
 pub use reclaim::{BpftraceReclaims, Reclaims};
 pub use slow_disk::{SlowDisk, sectors_written};
 pub use slow_wal::SlowWal;
-pub use stack_witness::BpftraceStacks;
+pub use stack_witness::{BpftraceStacks, Slept};
 pub use standby::Pair;
 pub use stopped::Stopped;
 pub use storm::{Visit, storm};

@@ -20,6 +20,14 @@ pub fn cpu_ns(pid: u32) -> u64 {
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_else(|| panic!("{path}: {text}"))
 }
 
+/// How often a process went to sleep, by the kernel's count.
+pub fn sleeps(pid: u32) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("{pid}: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("{pid}: {status}"))
+}
+
 /// The number of the system call in which a process sleeps, `-1` where it sleeps outside of any; none unless it has left its
 /// CPU, for which the kernel waits before it says so.
 pub fn sleeps_in(pid: u32) -> Option<String> {

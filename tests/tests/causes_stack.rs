@@ -41,11 +41,12 @@ fn asked(
         scope.spawn(|| meanwhile(&idle));
         client.ask(sql);
     });
-    let (witnessed, all) = witness.stop(functions);
+    wait_until("the backend waits for its client again", || sleeps_in(pid) == idle.call);
+    let Slept { inside: witnessed, all, doubt } = witness.stop(functions);
     let report = profile.stop();
     let seen = caused(&report, cause);
-    println!("{cause}: {seen:?}, by bpftrace {witnessed:?} of {all:?}");
-    assert!(seen.abs_diff(witnessed) < Duration::from_millis(1) + witnessed / 100);
+    println!("{cause}: {seen:?}, by bpftrace {witnessed:?} of {all:?} (± {doubt:?})");
+    assert!(seen.abs_diff(witnessed) < Duration::from_millis(1) + witnessed / 100 + doubt);
     assert_nothing_lost(&report);
     (report, seen)
 }

@@ -186,6 +186,8 @@ fn churn() {
     // The kernel frees a process's memory after the exit that all can see.
     let freed = life(&|life| life.freed_ns);
     println!("{freed} ns after their exits");
-    assert!((everyone + freed).abs_diff(cpu) < cpu / 100, "CPU {everyone} and {freed} of {cpu} ns");
+    // That includes what a hypervisor took, and what followed a switch that was not shown.
+    let near = cpu / 100;
+    assert!(everyone <= cpu + near && everyone + freed + near >= cpu, "CPU {everyone} and {freed} of {cpu} ns");
     assert_nothing_lost(&report);
 }
