@@ -63,7 +63,7 @@ pub use lives::{Life, Lives};
 pub use load::{Client, Latencies, Pgbench, PgbenchRun, SELECT, client_over_tcp, copy_in_slowly, psql, psql_fails};
 pub use neighbours::{Neighbours, READER, WRITER};
 pub use notes::{note, note_hooks};
-pub use processes::{backend_types, cpu_ns, own_pid, pids_by_own, pids_taken, run_on_cpu, sleeps_in};
+pub use processes::{backend_types, cpu_ns, own_pid, pids_by_own, pids_taken, run_on_cpu, sleeps_in, switches};
 pub use profile::{Profile, Refusal, pgstrobe, refused};
 pub use reclaim::{BpftraceReclaims, Reclaims};
 pub use slow_disk::{SlowDisk, sectors_written};

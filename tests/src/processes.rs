@@ -20,6 +20,13 @@ pub fn cpu_ns(pid: u32) -> u64 {
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_else(|| panic!("{path}: {text}"))
 }
 
+/// How often a process has left its CPU, to sleep or for another one, by the kernel's count.
+pub fn switches(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("{pid}: {error}"));
+    let counts = text.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok());
+    counts.sum()
+}
+
 /// How often a process went to sleep, by the kernel's count.
 pub fn sleeps(pid: u32) -> u64 {
     let status =

@@ -55,21 +55,13 @@ fn asked(
 /// since when it was seen so.
 fn while_stuck(backend: &Idle) -> Instant {
     wait_until("the backend is stuck", || {
-        let (call, switches) = (sleeps_in(backend.pid), switches(backend.pid));
+        let (call, left) = (sleeps_in(backend.pid), switches(backend.pid));
         std::thread::sleep(Duration::from_millis(50));
-        call.is_some()
-            && call != backend.call
-            && (sleeps_in(backend.pid), self::switches(backend.pid)) == (call, switches)
+        call.is_some() && call != backend.call && (sleeps_in(backend.pid), switches(backend.pid)) == (call, left)
     });
     let stuck = Instant::now();
     std::thread::sleep(Duration::from_secs(1));
     stuck
-}
-
-/// How often a process has left its CPU.
-fn switches(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    status.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok()).sum()
 }
 
 /// A copy into a table whose file system has a small journal on a slow disk.

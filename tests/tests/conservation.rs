@@ -25,13 +25,6 @@ fn schedstat(pid: u32) -> (u64, u64) {
     (fields.next().expect("cpu"), fields.next().expect("delay"))
 }
 
-/// How often a process left the CPU so far.
-fn switches(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    let counts = text.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok());
-    counts.sum()
-}
-
 fn of_state(ledgers: &[&Ledger], state: &str) -> u64 {
     let parts = ledgers.iter().flat_map(|ledger| &ledger.parts);
     parts.filter(|part| part.state == state).map(|part| part.ns).sum()
