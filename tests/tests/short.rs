@@ -47,7 +47,9 @@ fn left_out(report: &Report) -> u64 {
 /// second programs.
 fn assert_count(what: &str, seen: u64, expected: u64, left_out: u64) {
     let missing = expected.checked_sub(seen).unwrap_or_else(|| panic!("{what}: {seen}, more than {expected}"));
-    assert!(missing <= left_out && missing * 100 <= expected, "{what}: {seen} of {expected}, {left_out} left out");
+    // How many the kernel leaves out is the machine's: more, the more that runs beside it. Nearly all must be there, and each that is
+    // not must be counted.
+    assert!(missing <= left_out && missing * 20 <= expected, "{what}: {seen} of {expected}, {left_out} left out");
 }
 
 fn assert_exact(report: &Report) {
